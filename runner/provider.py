@@ -1,0 +1,214 @@
+"""What runner asks of a provider: two pure questions and six conversations.
+
+A provider module implements :class:`Provider` for one wire family.  Deviations between platforms that share a wire are
+rows of that module's dialect table, never an ``if`` on a platform's name.
+
+A conversation raises only :class:`~runner.errors.Refused` (a clear no), :class:`~runner.errors.Busy` (a clear not-now)
+or :class:`~runner.errors.Unsure` (nobody knows).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any, Protocol
+
+from runner.model import Offer
+from runner.result import Result
+
+
+@dataclass(frozen=True)
+class Part:
+    """One piece of a message: ``text``, or the address of an image (http, https or data)."""
+
+    kind: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Message:
+    role: str
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class Question:
+    """The neutral prompt, filled for one row, that every family encodes in its own way.
+
+    Exactly one of ``messages`` (chat) and ``text`` (plain completion) is set.  ``schema`` is the JSON Schema that the
+    answer has to fit.  ``parameters`` hold ``temperature`` and the like, as the provider names them, `extra_body` merged.
+    """
+
+    messages: tuple[Message, ...] = ()
+    text: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    schema: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A request line without its two variable parts: ``before`` custom_id ``between`` body ``after``, newline excluded."""
+
+    before: bytes
+    between: bytes
+    after: bytes
+
+
+@dataclass(frozen=True)
+class ShardLimits:
+    """The most that may travel in one task."""
+
+    requests: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What a provider can and cannot do, as data.  Durations in seconds."""
+
+    cancels: bool
+    """A running task can be stopped."""
+    finds: bool
+    """A start whose answer was lost can be looked for."""
+    grace: float
+    """How old a start must be before "not in the list" is believed."""
+    poll: float
+    """A polite pause between two looks at a running task."""
+    shard: ShardLimits
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a provider needs to know of a task.  All of it is fixed before the first byte is sent.
+
+    ``name`` holds the shard's digest, so that a person can recognise the task in the provider's console.
+    """
+
+    task: str
+    name: str
+    model: str
+    requests: int
+    max_wait: int
+    """Seconds that the provider may take."""
+    file: Path | None = None
+    """Request lines, complete and closed; None once the shard has left."""
+    remote_id: str = ""
+    staged: str = ""
+    """The public part of what `stage` returned."""
+    begun_at: float = 0.0
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A staged shard.  ``token`` is handed to `start` and forgotten; ``marker`` is public and kept in the state."""
+
+    token: str
+    marker: str = ""
+
+
+class Phase(Enum):
+    """A remote task, in our words.  Every ended phase may hold paid answers, so every one is collected."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        return self not in (Phase.QUEUED, Phase.RUNNING)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The answer to "how is it going?".  ``raw`` is the provider's own word for the phase."""
+
+    phase: Phase
+    raw: str = ""
+    total: int | None = None
+    succeeded: int | None = None
+    failed: int | None = None
+    error: str = ""
+    retryable: bool = True
+    """Of a failed task: whether the same bytes, sent again, may do better."""
+    expires_at: str = ""
+    """When the results go away, as the provider spells it."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """The start did happen; the remote task is ``remote_id``."""
+
+    remote_id: str
+
+
+@dataclass(frozen=True)
+class Absent:
+    """The provider answered, and knows of no such task.  Believed only after :attr:`Traits.grace`."""
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """The provider cannot be asked, or its answer settles nothing."""
+
+    reason: str = ""
+
+
+Finding = Found | Absent | Unknown
+
+
+class Provider(Protocol):
+    """One configured provider of runner.yaml."""
+
+    name: str
+    traits: Traits
+
+    def offers(self) -> Sequence[Offer]:
+        """The models on sale, from the provider's own list where it has one."""
+
+    def encode(self, offer: Offer, question: Question) -> dict[str, Any]:
+        """The request body.  Pure.  Strings of the question appear in it whole and once, so that it can be spliced.
+
+        Raises ValueError for what this provider cannot express.
+        """
+
+    def frame(self, question: Question) -> Frame:
+        """The request line around custom_id and body.  Pure."""
+
+    def decode(self, line: bytes) -> Result:
+        """One line of results.  Pure.  Raises ValueError for a line that cannot be read."""
+
+    def stage(self, job: Job) -> Upload:
+        """Bring the shard to the provider.  Free and repeatable."""
+
+    def start(self, job: Job, upload: Upload) -> str:
+        """THE call that costs money; returns the remote id.  Never repeated by the HTTP layer."""
+
+    def find(self, job: Job) -> Finding:
+        """Did a start whose answer was lost happen?"""
+
+    def check(self, job: Job) -> Progress:
+        """How is it going?"""
+
+    def results(self, job: Job, sink: Callable[[bytes], object]) -> None:
+        """Hand every byte of the results to ``sink``, as it came: success and error files alike, one line per result.
+
+        A task that ended without results hands over nothing.
+        """
+
+    def cancel(self, job: Job) -> bool:
+        """Ask the provider to stop the task; False where it cannot."""
+
+
+def lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Cut a byte stream into its non-empty lines, holding no more than one line and one chunk."""
+    rest = b""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n")
+        yield from (line for line in whole if line.strip())
+    if rest.strip():
+        yield rest

@@ -1,0 +1,71 @@
+"""What one request came to: an answer, or the reason there is none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+SUCCEEDED = "succeeded"
+FAILED = "failed"
+MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why there is no answer.  ``retryable``: the same bytes, asked again, may be answered."""
+
+    code: str
+    message: str
+    retryable: bool
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens as the provider counted them; None where it did not say."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """One line of a provider's results, decoded.
+
+    ``request`` is the custom_id as the provider gave it back (32 hex digits when it is one of ours).
+    ``text`` may stand beside ``failure``: a cut-off or misshapen answer was paid for and is kept.
+    """
+
+    request: str
+    text: str | None = None
+    finish_reason: str | None = None
+    usage: Usage = Usage()
+    model: str | None = None
+    failure: Failure | None = None
+    parsed: Any = None
+
+    @property
+    def status(self) -> str:
+        return SUCCEEDED if self.failure is None else FAILED
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Rows (or requests) by what became of them.  The four add up to the total, always."""
+
+    succeeded: int = 0
+    failed: int = 0
+    missing: int = 0
+    pending: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.succeeded + self.failed + self.missing + self.pending
+
+    def to_json(self) -> dict[str, int]:
+        return {
+            "succeeded": self.succeeded,
+            "failed": self.failed,
+            "missing": self.missing,
+            "pending": self.pending,
+            "total": self.total,
+        }
