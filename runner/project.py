@@ -6,7 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from runner.spec import Place
+from runner.document import Document
+from runner.model import parse_size
+from runner.schema import SECRETS
+from runner.spec import Place, parse_duration
+
+_TOP = Place("runner.yaml")
 
 
 @dataclass(frozen=True)
@@ -24,12 +29,12 @@ class ProviderConfig:
     name: str
     type: str
     settings: Mapping[str, Any] = field(default_factory=dict)
-    place: Place = Place("runner.yaml")
+    place: Place = _TOP
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The most that one apply may ask for.  None: no limit.  ``cost`` maps a currency, or "" for any single one, to money."""
+    """The most that one apply may ask for.  None: no limit.  ``cost``: money by currency, "" for any single one."""
 
     requests: int | None = None
     tokens: int | None = None
@@ -55,3 +60,62 @@ class Project:
     per_spec: Limits = Limits()
     blobs: Blobs = Blobs()
     providers: Mapping[str, ProviderConfig] = field(default_factory=dict)
+
+    @property
+    def state_folder(self) -> str | None:
+        """The folder that holds the state, None for a store elsewhere."""
+        return folder_of(self.state)
+
+
+def folder_of(state: str) -> str | None:
+    """The folder that ``state`` of runner.yaml names, None where it names a store elsewhere."""
+    return None if state.startswith("git:") or "://" in state else state
+
+
+def from_document(document: Document) -> Project:
+    """What a valid runner.yaml says.
+
+    In the settings of a provider a secret is a SecretRef, ``timeout`` is in seconds and ``max_bytes`` in bytes; the
+    rest is as it was written.
+    """
+    value = document.value
+    limits = value.get("limits", {})
+    blobs = value.get("blobs", {})
+    return Project(
+        place=Place(*document.mark),
+        specs=value.get("specs", Project.specs),
+        state=value.get("state", Project.state),
+        defaults=value.get("defaults", {}),
+        limits=_limits(limits),
+        per_spec=_limits(limits.get("per_spec", {})),
+        blobs=Blobs(prompts=blobs.get("prompts", Blobs.prompts), store=blobs.get("store")),
+        providers={name: _provider(document, name) for name in value["providers"]},
+    )
+
+
+def _limits(value: Mapping[str, Any]) -> Limits:
+    cost = value.get("cost")
+    return Limits(
+        requests=_whole(value["requests"]) if "requests" in value else None,
+        tokens=_whole(value["tokens"]) if "tokens" in value else None,
+        cost=cost if isinstance(cost, dict | None) else {"": cost},
+    )
+
+
+def _provider(document: Document, name: str) -> ProviderConfig:
+    settings = {key: _setting(key, value) for key, value in document.value["providers"][name].items()}
+    place = Place(*document.locate(("providers", name), key=True))
+    return ProviderConfig(name, settings.pop("type"), settings, place)
+
+
+def _setting(key: str, value: Any) -> Any:
+    if key in SECRETS:
+        return SecretRef(**value)
+    if key == "timeout":
+        return parse_duration(value)
+    return _whole(value) if key in ("max_bytes", "max_requests", "concurrency") else value
+
+
+def _whole(value: str | float) -> int:
+    """A size such as ``32k``, or a whole number that YAML may spell ``1000.0``."""
+    return parse_size(value) if isinstance(value, str) else int(value)

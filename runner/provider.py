@@ -77,6 +77,10 @@ class Traits:
     poll: float
     """A polite pause between two looks at a running task."""
     shard: ShardLimits
+    lists_offline: bool = False
+    """Its offers are part of the package: known without asking."""
+    needs_us: bool = False
+    """Its tasks make progress only while a run of ours lives, as on an endpoint without batches."""
 
 
 @dataclass(frozen=True)
@@ -202,6 +206,9 @@ class Provider(Protocol):
 
     def cancel(self, job: Job) -> bool:
         """Ask the provider to stop the task; False where it cannot."""
+
+    def verify(self, job: Job, remote_id: str) -> None:
+        """Hold a remote task against what is known of ``job``.  Raises Refused, naming the difference."""
 
 
 def lines(chunks: Iterator[bytes]) -> Iterator[bytes]:

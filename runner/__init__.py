@@ -1,0 +1,56 @@
+"""Declarative, exactly-once LLM batch jobs.  A map of the rooms, lowest first; each imports only from those above it.
+
+Nouns: frozen values and the pure questions one can ask of them.
+
+==================  ====================================================================================
+``errors``          everything that can go wrong, as a tree
+``fingerprint``     canonical bytes and digests; what differs between two fingerprints, by name
+``digests``         millions of request digests in little memory
+``document``        YAML whose every mapping knows its file, line and column
+``schema``          the two JSON Schemas, and problems in their terms
+``spec``            one batch as declared
+``project``         what `runner.yaml` says
+``model``           Selector, Offer, Price; which offer is chosen
+``estimate``        tokens guessed from lengths
+``result``          what one request came to; row counts
+``provider``        what is asked of every provider
+``bounds``          what a template may do to texts and numbers
+``sources``         templates parsed, and what they refer to
+``sandbox``         templates run within bounds of time and memory
+``prompt``          templates compiled once, filled per row
+``request``         identity of a question; bodies spliced from it
+``shard``           requests cut into what may travel together
+``task``            a shard sent, or about to be
+``known``           what is known of each request
+``state``           events and the beliefs folded from them; the document
+``batch``           a spec resolved today, and why it changed
+``tally``           rows by outcome, as far as tasks tell
+``plan``            every step as a plain value; limits
+``outcome``         what an apply came to
+``report/``         all of these as text, JSON and Markdown
+==================  ====================================================================================
+
+Hands (``edge/``): files, the store, the ledger cache, http, rows of inputs, outputs, secrets, the clock, processes;
+``edge/world`` bundles them.  ``providers/`` has one file per wire family, ``registry`` lists them, ``simulator/`` is a
+server that speaks their wires.
+
+Verbs: each does one thing to the world, through hands it is lent.
+
+==================  ====================================================================================
+``load``            read runner.yaml and all specs, with all their problems
+``connect``         open the store, the providers and the embedded simulator
+``journal``         write events into the state against whoever else writes
+``rendering``       rows × template → bodies
+``resolve``         choose models, fingerprint, find what is still to be asked
+``refresh``         ask after open tasks and interrupted starts
+``spool``           write shards to disk
+``submit``          events around the one costly call
+``collect``         raw results home, outcomes, the output
+``apply``           a plan's steps in their order
+``operate``         cancel, retry, adopt, abandon, remove, push
+``preview``         bodies and models before paying
+``workflow``        the verbs in order
+``scaffold``        what `runner init` writes
+``cli/``            parse, one call, print, exit code
+==================  ====================================================================================
+"""

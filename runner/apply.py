@@ -1,0 +1,393 @@
+"""Make it so: carry out a plan's steps in their order, each recorded before the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+
+from runner.batch import publish_key
+from runner.collect import Reading, collect, judge_for, publish
+from runner.edge.world import World
+from runner.errors import Interrupted, ProviderError, Refused, RunnerError
+from runner.fingerprint import canonical
+from runner.journal import Journal
+from runner.known import Known, gather
+from runner.outcome import Outcome
+from runner.plan import Action, Change, Plan, Unsettled, gave_up
+from runner.refresh import News, job_of, refresh
+from runner.resolve import Options, Resolved, resolve
+from runner.result import Counts
+from runner.state import Coverage, Covered, Declared, Event, Pinned, State, Stopped, fold
+from runner.submit import Submission
+from runner.tally import estimate_counts
+from runner.task import BEGUN, COLLECTED, ENDED, OPEN, STAGED, Task
+
+_AT_ONCE = 8
+_GROUP = 16
+"""Events of finished collects that travel in one write of the state."""
+
+
+class Apply:
+    """One apply, from the plan that was approved to the last output it can write."""
+
+    def __init__(
+        self,
+        world: World,
+        journal: Journal,
+        plan: Plan,
+        resolved: Sequence[Resolved],
+        news: News,
+        *,
+        selected: Callable[[Task], bool],
+        options: Options,
+        submits: bool = True,
+    ) -> None:
+        self._world = world
+        self._journal = journal
+        self._resolved = {one.batch.spec.name: one for one in resolved}
+        self._news = news
+        self._selected = selected
+        self._options = options
+        self._submits = submits
+        self._made: dict[str, list[str]] = {}
+        self._left: list[str] = []
+        self._pause: float | None = None
+        self._judges = {name: judge_for(one.batch.spec.schema) for name, one in self._resolved.items()}
+        self.outcome = Outcome(plan, list(plan.changes), ["waiting"] * len(plan.changes), [""] * len(plan.changes))
+
+    # ---- steps -----------------------------------------------------------------------------------------------------
+
+    def once(self) -> None:
+        """Every step, once.  Raises Interrupted, StateConflict, OSError."""
+        base = self._journal.state
+        self._journal.write(*self._news.events, *self._declarations(base))
+        self._settled(self._news.unsettled)
+        self.outcome.warnings += self._news.warnings
+        self._collect()
+        self._cancel()
+        if self._submits:
+            self._submit(list(self._resolved.values()))
+        else:
+            self._skip_submits()
+        self._cover()
+        self._publish()
+
+    def until_quiet(self, deadline: float | None) -> None:
+        """Look again and again until nothing is on its way; past ``deadline`` (Unix seconds) the rest is left."""
+        pause = self._poll()
+        while self._waits_for():
+            now = self._world.clock.now()
+            if deadline is not None and now >= deadline:
+                self.outcome.timed_out = True
+                return
+            self._tell_waiting()
+            self._world.clock.sleep(min(pause, deadline - now) if deadline else pause, self._world.stop)
+            self._check_stop()
+            self._look_again()
+            pause = min(pause * 1.5, max(self._poll() * 20, 2.0), 60.0)
+            if self._look_moved:
+                pause = self._poll()
+
+    def finish(self) -> Outcome:
+        """Count rows, and name what only a person can settle."""
+        state = self._journal.state
+        for name in self._resolved:
+            self.outcome.rows[name] = self._count(state, name)
+        self.outcome.unresolved = [
+            task for task in state.tasks.values() if self._selected(task) and self._is_unresolved(task)
+        ]
+        return self.outcome
+
+    # ---- settle, collect, cancel -----------------------------------------------------------------------------------
+
+    def _declarations(self, state: State) -> list[Event]:
+        events: list[Event] = []
+        for name, one in self._resolved.items():
+            known = state.batches.get(name)
+            if one.pin is not None and self._submits:
+                events.append(Pinned(name, one.pin))
+            if one.batch.spec.on_remove != (known.on_remove if known else "keep"):
+                events.append(Declared(name, one.batch.spec.on_remove))
+        return events
+
+    def _settled(self, unsettled: Mapping[str, Unsettled]) -> None:
+        words = {"found": "done", "absent": "done", "young": "waiting", "unknown": "unsure", "": "unsure"}
+        for id, what in unsettled.items():
+            task = self._journal.state.tasks.get(id)
+            if task is not None and self._selected(task):
+                self.outcome.note(_of(task, Action.SETTLE, what.verdict), words[what.verdict], what.detail)
+
+    def _tasks(self, *phases: str) -> list[Task]:
+        return [task for task in self._journal.state.tasks.values() if task.phase in phases and self._selected(task)]
+
+    def _collect(self) -> None:
+        tasks = self._tasks(ENDED)
+        if not tasks:
+            return
+        events: list[Event] = []
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="collect") as pool:
+            calls = {pool.submit(self._collect_one, task): task for task in tasks}
+            for count, call in enumerate(as_completed(calls), start=1):
+                task, error = calls[call], call.exception()
+                change = _of(task, Action.COLLECT, task.ending)
+                if error is None:
+                    reading = call.result()
+                    events.append(reading.event)
+                    self.outcome.note(change, "done", self._remarks(task, reading))
+                elif isinstance(error, ProviderError):
+                    self.outcome.note(change, "refused" if isinstance(error, Refused) else "busy", error.message)
+                    self.outcome.warnings.append(f"results of task {task.id} ({task.batch}): {error.message}")
+                else:
+                    pool.shutdown(cancel_futures=True)
+                    self._journal.write(*events)
+                    raise error
+                if len(events) >= _GROUP:
+                    self._journal.write(*events)
+                    events = []
+                self._world.progress("collecting", count, len(tasks))
+        self._journal.write(*events)
+
+    def _collect_one(self, task: Task) -> Reading:
+        if self._world.stop.is_set():
+            raise Interrupted
+        return collect(self._world, task, self._judges.get(task.batch, judge_for(None)))
+
+    def _remarks(self, task: Task, reading: Reading) -> str:
+        remarks = []
+        if reading.unreadable:
+            remarks.append(f"{reading.unreadable:,} unreadable result lines")
+        if reading.strangers:
+            remarks.append(f"{reading.strangers:,} results for requests that were never in it")
+        if remarks:
+            self.outcome.warnings.append(f"task {task.id} ({task.batch}): {', '.join(remarks)}; the raw lines are kept")
+        return ", ".join(remarks)
+
+    def _cancel(self) -> None:
+        now = self._world.clock.now()
+        late = [task for task in self._tasks(OPEN) if gave_up(task, now) and not task.stopped]
+        planned = {change.task: change for change in self.outcome.plan.of(Action.CANCEL)}
+        for task in self._tasks(OPEN):
+            change = planned.get(task.id)
+            if change is not None:
+                self.outcome.note(change, *cancel_task(self._world, task))
+        if late:
+            self._journal.write(Stopped(tuple(task.id for task in late), "gave_up"))
+        removed = tuple(id for id, change in planned.items() if id and "removed" in change.reason)
+        if removed:
+            self._journal.write(Stopped(removed, "cancelled"))
+
+    # ---- submit ----------------------------------------------------------------------------------------------------
+
+    def _submit(self, batches: Sequence[Resolved]) -> None:
+        wanted = [one for one in batches if one.demand.submit]
+        if not wanted:
+            return
+        submission = Submission(self._world, self._journal, self._journal.state, self._coverage)
+        try:
+            report = submission.run(wanted)
+        finally:
+            for name, ids in submission.report.tasks.items():
+                self._made.setdefault(name, []).extend(ids)
+        self._pause = report.retry_after
+        self._left = [name for name, outcome in report.outcomes.items() if outcome == "busy"]
+        for name, outcome in report.outcomes.items():
+            self.outcome.note(Change(name, Action.SUBMIT, ""), outcome, report.details.get(name, ""))
+            if outcome not in ("done", "refused"):
+                self.outcome.warnings.append(f"{name}: {report.details.get(name, outcome)}")
+        if report.error is not None:
+            self.outcome.errors.append(report.error)
+
+    def _skip_submits(self) -> None:
+        for change in self.outcome.plan.of(Action.SUBMIT):
+            self.outcome.note(change, "skipped")
+
+    def _coverage(self, resolved: Resolved, tasks: Iterable[str]) -> list[Event]:
+        """Every request of the batch is in a task now."""
+        batch = resolved.batch
+        before = self._journal.state.batches.get(batch.spec.name)
+        covered = before.covered if before else None
+        coverage = Coverage(
+            key=batch.key,
+            fingerprint=batch.fingerprint,
+            rows=resolved.demand.rows,
+            requests=resolved.distinct,
+            needs=tuple(sorted({*resolved.demand.needs, *tasks})),
+            revision=self._revision(resolved, covered),
+        )
+        return [] if coverage == covered else [Covered(batch.spec.name, coverage)]
+
+    def _revision(self, resolved: Resolved, covered: Coverage | None) -> str:
+        """The blob that shows what was asked: the templates and one example, so that a change can be shown later."""
+        parts = ("prompt", "vars", "parameters", "model")
+        new = resolved.batch.fingerprint
+        if self._world.project.blobs.prompts == "drop":
+            return ""
+        if covered and covered.revision and all(covered.fingerprint.get(part) == new.get(part) for part in parts):
+            return covered.revision
+        row, body = next(resolved.rendering.bodies())
+        return self._world.store.put(
+            canonical({"templates": dict(resolved.rendering.sources), "row": row.number, "example": body})
+        )
+
+    def _cover(self) -> None:
+        """Batches that asked for nothing more are covered too: the next plan need not look at their rows."""
+        events: list[Event] = []
+        for one in self._resolved.values():
+            known = self._journal.state.batches.get(one.batch.spec.name)
+            current = known and known.covered and known.covered.current and known.covered.key == one.batch.key
+            if one.ledger is not None and not one.demand.submit and one.complete and not current:
+                events += self._coverage(one, ())
+        self._journal.write(*events)
+
+    # ---- publish ---------------------------------------------------------------------------------------------------
+
+    def _publish(self) -> None:
+        state = self._journal.state
+        knowledge: dict[tuple[str, str | None], Known] = {}
+        events: list[Event] = []
+        for name, one in self._resolved.items():
+            tasks = self._needs(state, one)
+            if not self._publishable(one, tasks):
+                continue
+            key = publish_key(one.batch, tasks)
+            known = state.batches.get(name)
+            written = known.published if known else None
+            if written and written.key == key and (self._world.root / one.demand.output).is_file():
+                continue
+            pair = (one.batch.spec.provider, one.batch.model)
+            if pair not in knowledge:
+                knowledge[pair] = gather(_at(state, pair), self._world.store.get)
+            change = Change(name, Action.PUBLISH, "results arrived", provider=pair[0], model=pair[1])
+            try:
+                published = publish(self._world, one, knowledge[pair], key)
+            except RunnerError as error:
+                self.outcome.errors.append(error)
+                self.outcome.note(change, "refused", error.message)
+                continue
+            events.append(published)
+            self.outcome.note(change, "done", one.demand.output)
+            if len(events) >= _GROUP:
+                self._journal.write(*events)
+                events = []
+            self._check_stop(events)
+        self._journal.write(*events)
+
+    def _needs(self, state: State, one: Resolved) -> list[Task]:
+        known = state.batches.get(one.batch.spec.name)
+        covered = known.covered if known else None
+        ids = {*one.demand.needs, *self._made.get(one.batch.spec.name, ())}
+        if covered and covered.key == one.batch.key:
+            ids |= set(covered.needs)
+        return [state.tasks[id] for id in sorted(ids) if id in state.tasks]
+
+    def _publishable(self, one: Resolved, needs: Sequence[Task]) -> bool:
+        """None of its requests is on its way, and all that could be asked were (or a sample was asked for)."""
+        if any(task.on_its_way and task.stopped != "gave_up" for task in needs):
+            return False
+        if not any(task.phase == COLLECTED or task.stopped for task in needs):
+            return False
+        known = self._journal.state.batches.get(one.batch.spec.name)
+        covered = bool(known and known.covered and known.covered.key == one.batch.key)
+        return covered or not one.complete
+
+    # ---- waiting ---------------------------------------------------------------------------------------------------
+
+    _look_moved = False
+
+    def _look_again(self) -> None:
+        before = self._journal.state.serial
+        news = refresh(self._world, self._journal.refresh(), only=self._selected)
+        events = [event for event in news.events if _is_news(self._journal.state, event)]
+        self._journal.write(*events)
+        self._settled(news.unsettled)
+        self._collect()
+        self._cancel()
+        if self._left and self._submits:
+            self._submit_left()
+        self._publish()
+        self._look_moved = any(task.phase != OPEN for task in self._tasks(OPEN, ENDED)) or (
+            self._journal.state.serial != before
+        )
+
+    def _submit_left(self) -> None:
+        """A provider's queue was full: try again with what is still unsent."""
+        specs = [self._resolved[name].batch.spec for name in self._left]
+        self._left = []
+        again = resolve(self._world, specs, self._journal.state, self._options)
+        self._resolved |= {one.batch.spec.name: one for one in again}
+        self._submit(again)
+
+    def _waits_for(self) -> bool:
+        if self._left and self._submits:
+            return True
+        for task in self._tasks(BEGUN, STAGED, OPEN, ENDED):
+            if task.stopped == "gave_up" or self._is_unresolved(task) or task.batch not in self._resolved:
+                continue
+            return True
+        return False
+
+    def _is_unresolved(self, task: Task) -> bool:
+        """A start of which only a person can say whether it happened."""
+        provider = self._world.providers.get(task.provider)
+        return task.phase == STAGED and (provider is None or not provider.traits.finds)
+
+    def _poll(self) -> float:
+        providers = {task.provider for task in self._tasks(STAGED, OPEN, ENDED)} | {
+            self._resolved[name].batch.spec.provider for name in self._left
+        }
+        polls = [self._world.providers[name].traits.poll for name in providers if name in self._world.providers]
+        return max(min(polls, default=1.0), self._pause or 0.0)
+
+    def _tell_waiting(self) -> None:
+        tasks = self._tasks(OPEN)
+        total = sum(task.requests for task in tasks)
+        done = sum((task.progress[1] or 0) + (task.progress[2] or 0) for task in tasks)
+        self._world.progress(f"waiting for {len(tasks):,} task{'s' if len(tasks) != 1 else ''}", done, total)
+
+    def _check_stop(self, events: Sequence[Event] = ()) -> None:
+        if self._world.stop.is_set():
+            self._journal.write(*events)
+            raise Interrupted
+
+    # ---- counting --------------------------------------------------------------------------------------------------
+
+    def _count(self, state: State, name: str) -> Counts:
+        one = self._resolved[name]
+        known = state.batches.get(name)
+        needs = self._needs(state, one)
+        if known and known.published and known.published.key == publish_key(one.batch, needs):
+            return known.published.counts
+        return estimate_counts(needs, one.demand.rows)
+
+
+def cancel_task(world: World, task: Task) -> tuple[str, str]:
+    """Ask the provider to stop a task: outcome and detail."""
+    try:
+        stopped = world.providers[task.provider].cancel(job_of(task))
+    except Refused as error:
+        return "refused", error.message
+    except ProviderError as error:
+        return "unsure", error.message
+    return ("done", "") if stopped else ("refused", "the provider cannot cancel: the task goes on and is paid")
+
+
+def _of(task: Task, action: Action, reason: str) -> Change:
+    return Change(
+        task.batch,
+        action,
+        reason,
+        requests=task.requests,
+        shards=1,
+        task=task.id,
+        provider=task.provider,
+        model=task.model,
+    )
+
+
+def _at(state: State, pair: tuple[str, str | None]) -> list[Task]:
+    return [task for task in state.tasks.values() if (task.provider, task.model) == pair]
+
+
+def _is_news(state: State, event: Event) -> bool:
+    """Whether an event would change a belief: progress that stands still is not worth a write."""
+    return fold(state, event) != state

@@ -1,0 +1,300 @@
+"""The commands.  Each imports what it needs when it runs, so that `--help` stays quick."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from runner.cli import show
+from runner.cli.context import Context, names_like, one_spec, open_project, pass_context, tidy
+from runner.cli.kinds import ALLOW, DURATION
+from runner.cli.state import state
+from runner.errors import RunnerError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "-C", "folder", metavar="DIR", type=click.Path(path_type=Path), help="Look for runner.yaml from DIR on up."
+)
+@click.option("--no-color", is_flag=True, help="No colour, even on a terminal (so does NO_COLOR).")
+@click.version_option(package_name="batch-runner", prog_name="runner")
+@click.pass_context
+def cli(context: click.Context, folder: Path | None, no_color: bool) -> None:
+    """Declarative LLM batch jobs: plan what a change would submit and cost, apply it exactly once."""
+    show.Look.colour = False if no_color else None
+    context.obj = Context(folder or Path.cwd())
+
+
+# ---- documents -------------------------------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.argument("folder", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
+@pass_context
+def init(context: Context, folder: Path | None) -> None:
+    """Write a project that runs at once on the simulator."""
+    from runner.scaffold import write_project
+
+    target = context.start / (folder or ".")
+    show.say([f"wrote {path}" for path in write_project(target)])
+    place = f" -C {folder}" if folder else ""
+    show.say(["", "Next:", f"    runner{place} plan", f"    runner{place} apply --yes --wait"])
+
+
+@cli.command()
+@click.option("--format", "format", type=click.Choice(["text", "json", "github"]), default="text", show_default=True)
+@pass_context
+def validate(context: Context, format: str) -> None:
+    """Report every problem of every file, offline."""
+    import json
+
+    from runner.load import find_root, problems
+    from runner.report.text import github_lines, problem_lines
+
+    found = problems(find_root(context.start))
+    if format == "json":
+        click.echo(json.dumps({"problems": [vars(problem) for problem in found]}, ensure_ascii=False))
+    elif format == "github":
+        show.say(github_lines(found))
+    else:
+        show.say(problem_lines(found) or ["Everything is valid."])
+    if found:
+        if format == "text":
+            show.say([f"{len(found)} problem{'s' if len(found) != 1 else ''}"])
+        raise click.exceptions.Exit(1)
+
+
+@cli.command()
+@click.argument("kind", type=click.Choice(["batch", "project"]), default="batch")
+def schema(kind: str) -> None:
+    """Print the JSON Schema of a spec (batch) or of runner.yaml (project)."""
+    from runner.schema import schema_text
+
+    click.echo(schema_text(kind), nl=False)
+
+
+@cli.command()
+@click.argument("name")
+@click.option("--row", metavar="KEY", help="Only the row with this key (or number, where there is no key).")
+@click.option("--limit", metavar="N", type=click.IntRange(min=1), help="At most N rows.")
+@pass_context
+def render(context: Context, name: str, row: str | None, limit: int | None) -> None:
+    """Print the exact request bodies of spec NAME, offline."""
+    from runner.preview import bodies
+
+    with open_project(context) as (world, specs, journal):
+        count = 0
+        for body in bodies(world, one_spec(specs, name), journal.state, key=row, limit=limit):
+            click.echo(body)
+            count += 1
+    if not count:
+        raise RunnerError(f"no row of {name} has the key {row!r}" if row else f"{name} has no rows")
+
+
+@cli.command()
+@click.argument("provider", required=False)
+@click.option("--spec", "spec", metavar="NAME", help="Say of each model whether it fits this spec, and why not.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@pass_context
+def models(context: Context, provider: str | None, spec: str | None, as_json: bool) -> None:
+    """List the models on sale."""
+    import json
+
+    from runner.preview import fitting, listed
+    from runner.report.models import model_lines
+
+    with open_project(context) as (world, specs, _):
+        offers = fitting(world, one_spec(specs, spec)) if spec else listed(world, provider)
+        if as_json:
+            click.echo(json.dumps({"models": [vars(offer) | {"offer": offer.offer.to_json()} for offer in offers]}))
+        else:
+            show.say(model_lines(offers))
+
+
+# ---- plan and apply ----------------------------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.option(
+    "--out",
+    "out",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Keep the plan, for `apply FILE`.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document and nothing else.")
+@click.option("--markdown", "as_markdown", is_flag=True, help="Markdown, for a pull request.")
+@click.option("--detailed-exitcode", is_flag=True, help="Exit 2 when there are changes.")
+@click.option("--offline", is_flag=True, help="Ask no provider; needs no secret and no network.")
+@click.option("--select", "select", metavar="NAME", multiple=True, help="Only these specs (globs; repeatable).")
+@click.option("--upgrade", is_flag=True, help="Choose models anew instead of keeping the pinned ones.")
+@pass_context
+def plan(
+    context: Context,
+    out: Path | None,
+    as_json: bool,
+    as_markdown: bool,
+    detailed_exitcode: bool,
+    offline: bool,
+    select: tuple[str, ...],
+    upgrade: bool,
+) -> None:
+    """Show what apply would do, and what it would cost.  Changes nothing."""
+    import json
+
+    from runner.report.markdown import plan_markdown
+    from runner.report.text import plan_lines
+    from runner.resolve import Options
+    from runner.workflow import Request, prepare, save_plan
+
+    with open_project(context) as (world, specs, journal):
+        request = Request(select, Options(offline=offline, upgrade=upgrade))
+        prepared = prepare(world, specs, journal.state, request)
+        tidy(world)
+        for warning in prepared.news.warnings:
+            show.warn(f"Warning: {warning}")
+        if out is not None:
+            save_plan(prepared.plan, request, out)
+    if as_json:
+        click.echo(json.dumps(prepared.plan.to_json(), ensure_ascii=False))
+    elif as_markdown:
+        click.echo(plan_markdown(prepared.plan), nl=False)
+    else:
+        show.say(plan_lines(prepared.plan, show.paint))
+    if detailed_exitcode and prepared.plan.has_changes:
+        raise click.exceptions.Exit(2)
+
+
+@cli.command()
+@click.argument("saved", metavar="[PLAN]", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--wait", is_flag=True, help="Stay until everything is answered and written.")
+@click.option("--timeout", type=DURATION, help="Stop waiting after this long, such as 90s, 15m or 1h.")
+@click.option("--expect", metavar="DIGEST", help="Go on only if the plan has this digest.")
+@click.option("--select", "select", metavar="NAME", multiple=True, help="Only these specs (globs; repeatable).")
+@click.option("--sample", metavar="N", type=click.IntRange(min=1), help="Submit only the first N rows of each spec.")
+@click.option("--allow", type=ALLOW, multiple=True, help="Lift one limit for once, such as cost=80.")
+@click.option("--upgrade", is_flag=True, help="Choose models anew instead of keeping the pinned ones.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document and nothing else.")
+@pass_context
+def apply(
+    context: Context,
+    saved: Path | None,
+    yes: bool,
+    wait: bool,
+    timeout: float | None,
+    expect: str | None,
+    select: tuple[str, ...],
+    sample: int | None,
+    allow: tuple[tuple[str, float], ...],
+    upgrade: bool,
+    as_json: bool,
+) -> None:
+    """Do what plan shows: settle, collect, cancel, submit, publish.  Run it again to go on."""
+    from runner.cli.apply import run_apply
+    from runner.resolve import Options
+    from runner.workflow import Request
+
+    request = Request(select, Options(sample=sample, upgrade=upgrade), dict(allow))
+    with open_project(context) as (world, specs, journal):
+        code = run_apply(
+            world,
+            specs,
+            journal,
+            request,
+            saved=saved,
+            yes=yes,
+            wait=wait,
+            timeout=timeout,
+            expect=expect,
+            as_json=as_json,
+        )
+    if code:
+        raise click.exceptions.Exit(code)
+
+
+@cli.command()
+@click.option("--watch", is_flag=True, help="Show it again every two seconds.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@pass_context
+def status(context: Context, watch: bool, as_json: bool) -> None:
+    """Show what the state knows, by spec and by task.  Asks no provider."""
+    import json
+    import time
+
+    from runner.report.status import status_json, status_lines
+
+    with open_project(context) as (world, specs, journal):
+        names = [spec.name for spec in specs]
+        while True:
+            if as_json:
+                click.echo(json.dumps(status_json(journal.state, names), ensure_ascii=False))
+            else:
+                if watch:
+                    click.clear()
+                show.say(status_lines(journal.state, names, world.clock.now(), show.paint))
+            if not watch:
+                return
+            time.sleep(2)
+            journal.refresh()
+
+
+@cli.command()
+@click.argument("name")
+@pass_context
+def cancel(context: Context, name: str) -> None:
+    """Stop what runs of spec NAME (a glob), and ask nothing of it again before `retry`."""
+    from runner.operate import cancel as cancel_batches
+
+    with open_project(context) as (world, specs, journal):
+        found = cancel_batches(world, journal, names_like(specs, journal, name))
+    for one in found:
+        word = {"done": "cancelled", "refused": "not cancelled", "unsure": "perhaps cancelled"}[one.outcome]
+        show.say([f"{one.task.batch}: task {one.task.id} {word}" + (f": {one.detail}" if one.detail else "")])
+    show.say([f"Nothing more is submitted for {name} before `runner retry {name}`."])
+
+
+@cli.command()
+@click.argument("name")
+@click.option("--failed", "scope", flag_value="failed", default="failed", help="Failed and missing rows (the default).")
+@click.option("--all", "scope", flag_value="all", help="Answered rows too.")
+@pass_context
+def retry(context: Context, name: str, scope: str) -> None:
+    """Let the next apply ask again for spec NAME (a glob), attempts counted afresh."""
+    from runner.operate import retry as retry_batches
+
+    with open_project(context) as (_, specs, journal):
+        tasks = retry_batches(journal, names_like(specs, journal, name), scope)
+    what = "all rows" if scope == "all" else "failed and missing rows"
+    count = f"{len(tasks)} task{'s' if len(tasks) != 1 else ''}"
+    show.say([f"{name}: {what} of {count} will be asked again.  Next:", "    runner plan"])
+
+
+@cli.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=0, show_default=True, help="0: any free port.")
+@click.option(
+    "--data", type=click.Path(file_okay=False, path_type=Path), help="Where it keeps its memory and its bill."
+)
+@click.option(
+    "--faults", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="What is to go wrong (YAML or JSON)."
+)
+@click.option(
+    "--answers", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="True answers, for demonstrations."
+)
+@click.option(
+    "--speed",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="How quickly tasks end.",
+)
+def simulate(host: str, port: int, data: Path | None, faults: Path | None, answers: Path | None, speed: float) -> None:
+    """Run the simulator as a server; prints `listening on URL` when ready."""
+    from runner.simulator.server import run
+
+    run(host=host, port=port, data=data, faults_file=faults, speed=speed, answers=answers)
+
+
+cli.add_command(state)

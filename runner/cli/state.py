@@ -1,0 +1,102 @@
+"""`runner state`: the operator's door."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from runner.cli import show
+from runner.cli.context import Context, open_project, pass_context
+
+
+@click.group()
+def state() -> None:
+    """Look at the state, and put right what only a person can know."""
+
+
+@state.command("list")
+@pass_context
+def list_tasks(context: Context) -> None:
+    """List every task."""
+    from runner.report.status import task_table
+
+    with open_project(context) as (_, _, journal):
+        show.say(task_table(journal.state.tasks.values()) or ["The state knows of no task."])
+
+
+@state.command("show")
+@click.argument("task", required=False)
+@pass_context
+def show_task(context: Context, task: str | None) -> None:
+    """Print TASK, or the whole document, as JSON."""
+    import json
+
+    from runner.operate import find_task
+    from runner.state import dump
+
+    with open_project(context) as (_, _, journal):
+        if task is None:
+            click.echo(dump(journal.state).decode(), nl=False)
+            return
+        found = find_task(journal.state, task)
+    click.echo(json.dumps({"task": found.id, "name": found.name, **found.to_json()}, indent=2, ensure_ascii=False))
+
+
+@state.command()
+@click.argument("task")
+@click.argument("remote_id")
+@pass_context
+def adopt(context: Context, task: str, remote_id: str) -> None:
+    """Say that TASK was started after all, as REMOTE_ID at its provider."""
+    from runner.operate import adopt as adopt_task
+
+    with open_project(context) as (world, _, journal):
+        adopted = adopt_task(world, journal, task, remote_id)
+    show.say([f"Task {adopted.id} of {adopted.batch} is {remote_id}.  Go on with:", "    runner apply"])
+
+
+@state.command()
+@click.argument("task")
+@pass_context
+def abandon(context: Context, task: str) -> None:
+    """Forget TASK, so that its requests may be sent again."""
+    from runner.operate import abandon as abandon_task
+
+    with open_project(context) as (_, _, journal):
+        gone = abandon_task(journal, task)
+    show.say([f"Task {gone.id} of {gone.batch} is abandoned; its requests may be sent again.", "    runner plan"])
+
+
+@state.command()
+@click.argument("tasks", metavar="TASK...", nargs=-1, required=True)
+@pass_context
+def rm(context: Context, tasks: tuple[str, ...]) -> None:
+    """Take tasks out of the state; what they answered is forgotten, and will be asked again."""
+    from runner.operate import remove
+
+    with open_project(context) as (_, _, journal):
+        removed = remove(journal, tasks)
+    show.say([f"removed {task.id} of {task.batch}" for task in removed])
+
+
+@state.command()
+@pass_context
+def pull(context: Context) -> None:
+    """Print the state document as it is stored."""
+    with open_project(context) as (world, _, _):
+        document = world.store.read()
+    click.echo((document or b"").decode(), nl=False)
+
+
+@state.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--force", is_flag=True, help="Even if it is another state, or an older one.")
+@pass_context
+def push(context: Context, file: Path, force: bool) -> None:
+    """Replace the state by FILE."""
+    from runner.operate import push as push_document
+
+    with open_project(context) as (world, _, _):
+        written = push_document(world, file.read_bytes(), force=force)
+    show.say([f"The state is now at serial {written.serial}."])

@@ -1,0 +1,290 @@
+"""Bring results home: raw lines first, kept as they came; then what became of each request; then rows ⋈ results."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from runner.digests import WIDTH, DigestMap
+from runner.edge.files import Spooled
+from runner.edge.outputs import write_output
+from runner.edge.paths import inside
+from runner.edge.world import World
+from runner.known import OUTCOME, Known, Verdict, outcome_at
+from runner.provider import Provider
+from runner.refresh import job_of
+from runner.rendering import Row, rows_of
+from runner.request import custom_id
+from runner.resolve import Resolved, measure
+from runner.result import MISSING, Counts, Failure, Result
+from runner.spec import Spec
+from runner.state import Collected, Publication, Published
+from runner.task import ANSWERED, COLLECTED, FINAL, LOST, RETRYABLE, Task
+
+Judge = Callable[[Result], Result]
+"""Holds an answer against the batch's response schema."""
+
+
+def judge_for(schema: Mapping[str, Any] | None) -> Judge:
+    """A check of answers against ``schema``: parsed where they fit, failed (and not to be retried) where they do not.
+
+    An answer cut off at its token limit is told apart from a misshapen one: the cure is another.
+    """
+    if schema is None:
+        return lambda result: result
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import best_match
+
+    validator = Draft202012Validator(schema)
+
+    def judge(result: Result) -> Result:
+        if result.failure is not None or result.text is None:
+            return result
+        if result.finish_reason == "length":
+            return replace(result, failure=Failure("truncated", "the answer was cut off at its token limit", False))
+        try:
+            parsed = json.loads(result.text)
+        except (ValueError, RecursionError) as error:
+            return replace(result, failure=Failure("schema_mismatch", f"the answer is not JSON: {error}", False))
+        worst = best_match(validator.iter_errors(parsed))
+        if worst is not None:
+            where = "/".join(str(part) for part in worst.absolute_path) or "the answer"
+            return replace(result, failure=Failure("schema_mismatch", f"{where}: {worst.message[:200]}", False))
+        return replace(result, parsed=parsed)
+
+    return judge
+
+
+# ---- one task ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a task's raw results hold.  ``unreadable`` lines and ``strangers`` (ids never asked) are kept in the raw blob."""
+
+    event: Collected
+    unreadable: int
+    strangers: int
+
+
+def collect(world: World, task: Task, judge: Judge) -> Reading:
+    """Fetch an ended task's results and say what became of each request.  Raises ProviderError, OSError."""
+    provider = world.providers[task.provider]
+    spooled = world.store.spool()
+    try:
+        provider.results(job_of(task), spooled.write)
+        return _read(world, task, provider, spooled, judge)
+    except BaseException:
+        spooled.drop()
+        raise
+
+
+def _read(world: World, task: Task, provider: Provider, spooled: Spooled, judge: Judge) -> Reading:
+    requests = world.store.get(task.shard)
+    positions = DigestMap(4)
+    for position in range(task.requests):
+        positions.add(requests[position * WIDTH : (position + 1) * WIDTH], position)
+    records = bytearray(OUTCOME.pack(LOST, 0, 0) * task.requests)
+    unreadable = strangers = tokens_in = tokens_out = 0
+    for offset, line in _numbered_lines(spooled):
+        try:
+            result = judge(provider.decode(line))
+        except (ValueError, RecursionError):
+            unreadable += 1
+            continue
+        found = _position(positions, result.request)
+        if found is None:
+            strangers += 1
+            continue
+        letter = _letter(result)
+        if _outranks(letter, records[found * OUTCOME.size]):
+            OUTCOME.pack_into(records, found * OUTCOME.size, letter, offset, len(line))
+            tokens_in += result.usage.input_tokens or 0
+            tokens_out += result.usage.output_tokens or 0
+    letters = bytes(records[:: OUTCOME.size])
+    answered, lost, retryable = letters.count(ANSWERED), letters.count(LOST), letters.count(RETRYABLE)
+    again = (lost if task.retryable else 0) + retryable
+    if not task.retryable:
+        records[:: OUTCOME.size] = letters.replace(bytes([LOST]), bytes([FINAL]))
+    event = Collected(
+        task.id,
+        world.clock.now(),
+        results=world.store.adopt(spooled),
+        outcomes=world.store.put(bytes(records)),
+        counts=(answered, task.requests - answered - lost, lost),
+        again=again,
+        tokens=(tokens_in, tokens_out),
+    )
+    return Reading(event, unreadable, strangers)
+
+
+def _numbered_lines(spooled: Spooled) -> Iterator[tuple[int, bytes]]:
+    """Every non-empty line with its offset."""
+    file = spooled.file
+    file.flush()
+    file.seek(0)
+    offset = 0
+    for line in file:
+        if line.strip():
+            yield offset, line.rstrip(b"\r\n")
+        offset += len(line)
+    file.seek(0, io.SEEK_END)
+
+
+def _position(positions: DigestMap, request: str) -> int | None:
+    try:
+        identity = bytes.fromhex(request)
+    except ValueError:
+        return None
+    return positions.get(identity) if len(identity) == WIDTH else None
+
+
+def _letter(result: Result) -> int:
+    if result.failure is None:
+        return ANSWERED
+    return RETRYABLE if result.failure.retryable else FINAL
+
+
+_RANK = {LOST: 0, RETRYABLE: 1, FINAL: 2, ANSWERED: 3}
+
+
+def _outranks(letter: int, held: int) -> bool:
+    """An answer beats any failure; of two equal lines the first counts."""
+    return _RANK[letter] > _RANK[held]
+
+
+# ---- one output ----------------------------------------------------------------------------------------------------
+
+
+class Answers:
+    """Looks up and decodes the line that answers a request, in the raw results of the tasks that hold it."""
+
+    def __init__(self, world: World, known: Known, judge: Judge) -> None:
+        self._world = world
+        self._known = known
+        self._judge = judge
+        self._outcomes: dict[int, bytes] = {}
+        self._files: dict[int, io.BufferedReader] = {}
+
+    def of(self, identity: bytes) -> tuple[Task | None, Result | None, Verdict | None]:
+        """The deciding task, its decoded line when there is one, and what is known of the request."""
+        verdict = self._known.verdict(identity)
+        if verdict is None:
+            return None, None, None
+        task = self._known.tasks[verdict.task]
+        if task.phase != COLLECTED:
+            return task, None, verdict
+        if verdict.task not in self._outcomes:
+            self._outcomes[verdict.task] = self._world.store.get(task.outcomes)
+            self._files[verdict.task] = self._world.store.local(task.results).open("rb")
+        _, offset, length = outcome_at(self._outcomes[verdict.task], verdict.position)
+        if not length:
+            return task, None, verdict
+        file = self._files[verdict.task]
+        file.seek(offset)
+        return task, self._judge(self._world.providers[task.provider].decode(file.read(length))), verdict
+
+    def close(self) -> None:
+        for file in self._files.values():
+            file.close()
+
+
+def publish(world: World, resolved: Resolved, known: Known, key: str) -> Published:
+    """Write a batch's output whole, one line per row and sample in input order.  Raises OSError, RunnerError."""
+    spec = resolved.batch.spec
+    answers = Answers(world, known, judge_for(spec.schema))
+    tally = _Tally()
+    path = inside(world.root, spec.output.path)
+    try:
+        sha = write_output(path, _output_lines(world, resolved, answers, tally))
+    finally:
+        answers.close()
+    return Published(spec.name, Publication(key, spec.output.path, sha, tally.counts(), world.clock.now()))
+
+
+@dataclass
+class _Tally:
+    succeeded: int = 0
+    failed: int = 0
+    missing: int = 0
+    pending: int = 0
+
+    def counts(self) -> Counts:
+        return Counts(self.succeeded, self.failed, self.missing, self.pending)
+
+
+def _output_lines(world: World, resolved: Resolved, answers: Answers, tally: _Tally) -> Iterator[dict[str, Any]]:
+    spec = resolved.batch.spec
+    ledger = iter(resolved.ledger or measure(world, resolved.rendering))
+    include_input = "input" in spec.output.include
+    for count, row in enumerate(rows_of(world.root, spec)):
+        if not count & 0x3FFF:
+            world.progress(f"writing {spec.output.path}", count, None)
+        key = row_key(spec, row)
+        for sample in range(1, spec.samples + 1):
+            identity, _, _ = next(ledger)
+            line = {"key": key, "sample": sample, **_answer(identity, answers, tally)}
+            if include_input:
+                line["input"] = row.values
+            yield line
+
+
+def row_key(spec: Spec, row: Row) -> str:
+    """What labels a row in the output: the key column's value as text, else the row's number."""
+    if spec.input.key is None:
+        return str(row.number)
+    value = row.values.get(spec.input.key)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _answer(identity: bytes, answers: Answers, tally: _Tally) -> dict[str, Any]:
+    task, result, verdict = answers.of(identity)
+    if result is None:
+        failure = _absence(task, verdict)
+        if failure.code in ("not_submitted", "pending"):
+            tally.pending += 1
+        else:
+            tally.missing += 1
+        result = Result(custom_id(identity), failure=failure)
+        status = MISSING
+    elif result.failure is None:
+        tally.succeeded += 1
+        status = result.status
+    else:
+        tally.failed += 1
+        status = result.status
+    return {
+        "status": status,
+        "text": result.text,
+        "parsed": result.parsed,
+        "finish_reason": result.finish_reason,
+        "usage": {"input_tokens": result.usage.input_tokens, "output_tokens": result.usage.output_tokens},
+        "model": result.model or (task and task.model),
+        "task": task and task.id,
+        "error": result.failure
+        and {
+            "code": result.failure.code,
+            "message": result.failure.message,
+            "retryable": result.failure.retryable,
+        },
+    }
+
+
+def _absence(task: Task | None, verdict: Verdict | None) -> Failure:
+    """Why no line answers a request."""
+    if task is None or verdict is None or verdict.new:
+        return Failure("not_submitted", "it has not been sent yet", True)
+    if task.stopped == "gave_up":
+        return Failure("gave_up", "no answer came within wait.give_up", False)
+    if verdict.pending:
+        return Failure("pending", "its task has not ended yet", True)
+    if task.stopped == "cancelled":
+        return Failure("cancelled", "its task was cancelled", False)
+    if task.ending == "expired":
+        return Failure("expired", task.error or "the task expired before it was answered", True)
+    if task.ending == "failed":
+        return Failure("task_failed", task.error or "the task failed as a whole", task.retryable)
+    return Failure("missing", "the results hold no line for it", True)

@@ -1,0 +1,91 @@
+"""Open a project: its store, its providers, and the embedded simulators they may need."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from threading import RLock
+from typing import Any
+
+from runner.edge import secrets
+from runner.edge.http import Http
+from runner.edge.store import FolderStore, Store
+from runner.edge.world import World
+from runner.errors import RunnerError
+from runner.project import Project, ProviderConfig, SecretRef
+from runner.provider import Provider
+from runner.registry import build
+
+
+class Providers(Mapping[str, Provider]):
+    """The providers of runner.yaml, each built when it is first needed: one without a key does not hinder the others."""
+
+    def __init__(self, root: Path, configs: Mapping[str, ProviderConfig], closing: ExitStack) -> None:
+        self._root = root
+        self._configs = configs
+        self._closing = closing
+        self._built: dict[str, Provider] = {}
+        self._lock = RLock()
+
+    def __getitem__(self, name: str) -> Provider:
+        with self._lock:
+            if name not in self._built:
+                self._built[name] = self._build(self._configs[name])
+            return self._built[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._configs)
+
+    def __len__(self) -> int:
+        return len(self._configs)
+
+    def _build(self, config: ProviderConfig) -> Provider:
+        def secret(ref: SecretRef) -> str:
+            return secrets.resolve(ref, provider=config.name, environ=os.environ, root=self._root)
+
+        http = Http()
+        self._closing.callback(http.close)
+        return build(config, secret=secret, simulator_url=self._simulator(config.settings), http=http)
+
+    def _simulator(self, settings: Mapping[str, Any]) -> Callable[[], str]:
+        """Starts the embedded simulator the first time its URL is asked for; its memory outlives the process."""
+        started: list[str] = []
+
+        def url() -> str:
+            with self._lock:
+                if not started:
+                    from runner.simulator.faults import read_faults
+                    from runner.simulator.server import Simulator
+
+                    faults, answers = settings.get("faults"), settings.get("answers")
+                    simulator = Simulator(
+                        self._root / ".runner" / "simulator",
+                        speed=float(settings.get("speed", 1.0)),
+                        faults=read_faults(self._root / faults) if isinstance(faults, str) else faults or (),
+                        answers=self._root / answers if answers else None,
+                    )
+                    self._closing.callback(simulator.stop)
+                    started.append(simulator.start())
+                return started[0]
+
+        return url
+
+
+def connect(root: Path, project: Project, closing: ExitStack) -> World:
+    """The project's World.  What it opens is closed with ``closing``.  Raises RunnerError."""
+    return World(root, project, open_store(root, project), Providers(root, project.providers, closing))
+
+
+def open_store(root: Path, project: Project) -> Store:
+    """The store that ``state:`` names.  Raises RunnerError for a kind that there is not."""
+    where = project.state
+    scheme, colon, _ = where.partition(":")
+    if colon and (scheme == "git" or "://" in where):
+        raise RunnerError(
+            f"state: {where} is of a kind that this version does not have",
+            where=str(project.place),
+            hint="Use a folder, such as `state: .runner`.",
+        )
+    return FolderStore(root / where)

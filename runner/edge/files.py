@@ -1,0 +1,103 @@
+"""Files that survive a power cut: written beside, flushed, then renamed into place."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+TEMPORARY = ".tmp-"
+
+
+def write_atomic(path: Path, chunks: Iterable[bytes]) -> str:
+    """Write ``path`` whole or not at all; returns the sha256 of its bytes.  Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sha = hashlib.sha256()
+    handle, name = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb", buffering=1 << 20) as file:
+            for chunk in chunks:
+                sha.update(chunk)
+                file.write(chunk)
+            _flush(file)
+        Path(name).chmod(0o666 & ~_umask())
+        Path(name).replace(path)
+    except BaseException:
+        with suppress(OSError):
+            Path(name).unlink()
+        raise
+    flush_folder(path.parent)
+    return sha.hexdigest()
+
+
+def flush_folder(folder: Path) -> None:
+    """Make renames in ``folder`` durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256_of(path: Path) -> str:
+    """Hex sha256 of a file's bytes.  Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sweep(folder: Path, older_than: float) -> None:
+    """Remove temporary files that a killed run left behind: those last written before ``older_than`` (Unix seconds)."""
+    for path in folder.glob(f"{TEMPORARY}*"):
+        with suppress(OSError):
+            if path.stat().st_mtime < older_than:
+                path.unlink()
+
+
+class Spooled:
+    """A file being written under a temporary name, that is kept only when `keep` is called."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=TEMPORARY, dir=folder)
+        self.path = Path(name)
+        self.file: IO[bytes] = os.fdopen(handle, "w+b", buffering=1 << 20)
+        self.size = 0
+        self._sha = hashlib.sha256()
+
+    def write(self, data: bytes) -> None:
+        self._sha.update(data)
+        self.size += len(data)
+        self.file.write(data)
+
+    @property
+    def sha256(self) -> str:
+        return self._sha.hexdigest()
+
+    def keep(self, place: Callable[[str], Path]) -> str:
+        """Flush, and move to ``place(sha256)``; returns the sha256."""
+        _flush(self.file)
+        self.file.close()
+        target = place(self.sha256)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self.path.replace(target)
+        flush_folder(target.parent)
+        return self.sha256
+
+    def drop(self) -> None:
+        self.file.close()
+        self.path.unlink(missing_ok=True)
+
+
+def _flush(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,73 @@
+"""Which paths lie inside the project, links followed, and which of those a spec may read."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+
+_PRIVATE = ".git"
+_CACHES = ".runner"
+
+
+def folded(path: str) -> str:
+    """A path as the most forgiving file system compares it: neither case nor composition count."""
+    return unicodedata.normalize("NFC", path).casefold()
+
+
+class Grounds:
+    """The project's folder.  ``state`` is where its state lies, ``secrets`` are files that hold one."""
+
+    def __init__(self, root: Path, state: str | None = None, secrets: Iterable[str] = ()) -> None:
+        self.root = Path(os.path.realpath(root))
+        self._base = str(self.root)
+        self._state = None if state is None else self._folded(state)
+        self._secrets = {self._folded(secret) for secret in secrets}
+
+    def _folded(self, path: str) -> str:
+        return folded(os.path.relpath(os.path.realpath(self.root / Path(path).expanduser()), self._base))
+
+    @property
+    def state_is_root(self) -> bool:
+        """Whether the state lies among everything else, so that nothing can be told from it."""
+        return self._state == "."
+
+    def inside(self, path: str) -> str:
+        """The real path of ``path``, relative to the root.
+
+        Raises ValueError, to be read after the path, for one that is not plainly relative or leads out of the project.
+        """
+        if not path.isprintable():
+            raise ValueError("holds a character that no path should")
+        if "\\" in path:
+            raise ValueError("has to use forward slashes")
+        if path.startswith("/") or re.match("[A-Za-z]:", path):
+            raise ValueError("is absolute; paths are relative to the project's root")
+        real = os.path.realpath(f"{self._base}/{path}")
+        if os.path.commonpath([self._base, real]) != self._base:
+            raise ValueError("leads out of the project")
+        return os.path.relpath(real, self._base)
+
+    def readable(self, path: str) -> str:
+        """As :meth:`inside`, for a path that a spec reads: not what git or runner keep, nor a secret."""
+        relative = self.inside(path)
+        if reason := self.private(relative):
+            raise ValueError(reason)
+        return relative
+
+    def private(self, relative: str) -> str:
+        """Why a real path is no business of a spec's, or nothing."""
+        compared = folded(relative)
+        parts = compared.split("/")
+        if _PRIVATE in parts:
+            return "belongs to git"
+        if parts[0] == _CACHES or self._state in (compared, *_parents(compared)):
+            return "belongs to runner's state"
+        return "holds a secret" if compared in self._secrets else ""
+
+
+def _parents(relative: str) -> list[str]:
+    parts = relative.split("/")
+    return ["/".join(parts[:length]) for length in range(1, len(parts))]

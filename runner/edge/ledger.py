@@ -1,0 +1,84 @@
+"""A Ledger: identity, size and token estimate of each row of a batch, 24 bytes a row.
+
+It lets a second look at the same rows, by a later plan or by apply itself, skip the rendering.  Small ones stay in memory;
+large ones lie in a cache on disk, where they are found again as long as the batch's key is the same.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+
+from runner.edge.files import TEMPORARY
+
+RECORD = struct.Struct(">16sII")
+"""Identity, bytes of the request line, estimated tokens."""
+
+_CHUNK = 4096
+"""Records read or written at a time."""
+_SMALL = 2 * _CHUNK
+"""A ledger of up to so many records is as quick to make again as to read."""
+
+Record = tuple[bytes, int, int]
+
+
+class Ledger:
+    """Read any number of times, in input order."""
+
+    def __init__(self, records: bytes | Path) -> None:
+        self._records = records
+
+    def __iter__(self) -> Iterator[Record]:
+        if isinstance(self._records, bytes):
+            yield from RECORD.iter_unpack(self._records)
+            return
+        with self._records.open("rb", buffering=0) as file:
+            while chunk := file.read(RECORD.size * _CHUNK):
+                yield from RECORD.iter_unpack(chunk)
+
+    @property
+    def empty(self) -> bool:
+        return next(iter(self), None) is None
+
+
+class LedgerCache:
+    """Ledgers by batch and key.  A folder that cannot be written to costs time, never correctness."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def find(self, batch: str, key: str) -> Ledger | None:
+        path = self._path(batch, key)
+        return Ledger(path) if key and path.exists() else None
+
+    def record(self, batch: str, key: str, records: Iterable[Record]) -> Ledger:
+        """Run through ``records`` once and keep them.  A ledger without a key is not found again."""
+        flow = iter(records)
+        head = b"".join([RECORD.pack(*record) for record in islice(flow, _SMALL)])
+        if len(head) < _SMALL * RECORD.size:
+            return Ledger(head)
+        handle, name = self._temporary()
+        with os.fdopen(handle, "wb", buffering=1 << 18) as file:
+            file.write(head)
+            for record in flow:
+                file.write(RECORD.pack(*record))
+        path = Path(name)
+        if key and path.parent == self._folder:
+            for old in self._folder.glob(f"{batch}.*.ledger"):
+                old.unlink(missing_ok=True)
+            path = path.replace(self._path(batch, key))
+        return Ledger(path)
+
+    def _temporary(self) -> tuple[int, str]:
+        with suppress(OSError):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            return tempfile.mkstemp(prefix=TEMPORARY, dir=self._folder)
+        return tempfile.mkstemp(prefix=f"runner{TEMPORARY}")
+
+    def _path(self, batch: str, key: str) -> Path:
+        return self._folder / f"{batch}.{key[:32]}.ledger"

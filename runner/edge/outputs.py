@@ -1,0 +1,89 @@
+"""Output files: JSON Lines, CSV and Parquet, each written whole or not at all, one record at a time."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from runner.edge.files import Spooled, sha256_of, write_atomic
+from runner.errors import RunnerError
+
+Line = dict[str, Any]
+
+_GROUP = 10_000
+"""Rows of one Parquet row group."""
+
+
+def write_output(path: Path, lines: Iterable[Line]) -> str:
+    """Write ``lines`` in the format of ``path``'s ending; returns the sha256 of the file.
+
+    Raises OSError, and RunnerError where Parquet is asked for without its extra.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    match path.suffix:
+        case ".csv":
+            return write_atomic(path, _csv(lines))
+        case ".parquet":
+            return _write_parquet(path, lines)
+        case _:
+            return write_atomic(path, _jsonl(lines))
+
+
+def _jsonl(lines: Iterable[Line]) -> Iterator[bytes]:
+    for line in lines:
+        yield json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+
+
+def _csv(lines: Iterable[Line]) -> Iterator[bytes]:
+    """Nested values as JSON; ``input``, when asked for, is the last column."""
+    buffer = io.StringIO()
+    out = csv.writer(buffer, lineterminator="\n")
+    for number, line in enumerate(lines):
+        if not number:
+            out.writerow(line)
+        out.writerow([_cell(value) for value in line.values()])
+        yield buffer.getvalue().encode("utf-8", "replace")
+        buffer.seek(0)
+        buffer.truncate()
+
+
+def _cell(value: Any) -> Any:
+    return value if value is None or isinstance(value, str | int | float) else json.dumps(value, ensure_ascii=False)
+
+
+def _write_parquet(path: Path, lines: Iterable[Line]) -> str:
+    """Texts and numbers as columns, nested values as JSON text, since their shape may differ from row to row."""
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise RunnerError(
+            f"writing {path.name} needs the extra for Parquet",
+            hint="Install it, or choose an output that ends in .jsonl or .csv.",
+            commands=["pip install 'batch-runner[parquet]'"],
+        ) from None
+    columns = ({name: _column(value) for name, value in line.items()} for line in lines)
+    spooled = Spooled(path.parent)
+    writer = None
+    try:
+        while group := list(islice(columns, _GROUP)):
+            if writer is None:
+                types = [(name, pyarrow.int64() if name == "sample" else pyarrow.string()) for name in group[0]]
+                writer = parquet.ParquetWriter(spooled.file, pyarrow.schema(types))
+            writer.write_table(pyarrow.Table.from_pylist(group, schema=writer.schema))
+        if writer is not None:
+            writer.close()
+    except BaseException:
+        spooled.drop()
+        raise
+    spooled.keep(lambda _: path)
+    return sha256_of(path)
+
+
+def _column(value: Any) -> Any:
+    return value if value is None or isinstance(value, str | int) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,119 @@
+"""Where state lives: one document that is compared and swapped, and immutable blobs beside it."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from runner.edge.files import Spooled, sweep, write_atomic
+from runner.errors import RunnerError
+
+
+class Conflict(Exception):
+    """The document is not the one that was read.  The write did not happen, or its reply was lost: read again."""
+
+
+class Store(Protocol):
+    """What every kind of store offers.  Raises OSError for what the disk refuses."""
+
+    def read(self) -> bytes | None:
+        """The document, None where there is none yet."""
+
+    def swap(self, old: bytes | None, new: bytes) -> None:
+        """Replace ``old`` by ``new``, durably.  Raises Conflict when the document is not ``old``."""
+
+    def get(self, name: str) -> bytes:
+        """A blob's bytes.  Raises RunnerError when it is not there or not whole."""
+
+    def put(self, data: bytes) -> str:
+        """Keep a blob, durably; returns its name, the sha256 of its bytes."""
+
+    def spool(self) -> Spooled:
+        """A blob that is written piece by piece; hand it to `adopt`."""
+
+    def adopt(self, spooled: Spooled) -> str:
+        """Keep what was spooled; returns its name."""
+
+    def local(self, name: str) -> Path:
+        """A file on this machine with the blob's bytes, to be read at random."""
+
+
+class FolderStore:
+    """State in a folder: ``state.json`` and ``blobs/``.  A lock file orders the writers of one machine."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._document = folder / "state.json"
+        self._blobs = folder / "blobs"
+
+    def read(self) -> bytes | None:
+        try:
+            return self._document.read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def swap(self, old: bytes | None, new: bytes) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._locked():
+            if self.read() != old:
+                raise Conflict
+            write_atomic(self._document, [new])
+
+    def get(self, name: str) -> bytes:
+        try:
+            data = self._path(name).read_bytes()
+        except FileNotFoundError:
+            raise self._lost(name) from None
+        if hashlib.sha256(data).hexdigest() != name:
+            raise RunnerError(
+                f"the blob {name} is damaged: its bytes do not have that digest",
+                hint="Restore the state folder from a backup.",
+            )
+        return data
+
+    def put(self, data: bytes) -> str:
+        name = hashlib.sha256(data).hexdigest()
+        if not self._path(name).exists():
+            write_atomic(self._path(name), [data])
+        return name
+
+    def spool(self) -> Spooled:
+        return Spooled(self._blobs)
+
+    def adopt(self, spooled: Spooled) -> str:
+        return spooled.keep(self._path)
+
+    def local(self, name: str) -> Path:
+        path = self._path(name)
+        if not path.exists():
+            raise self._lost(name)
+        return path
+
+    def tidy(self, now: float) -> None:
+        """Sweep what killed runs left: temporary files untouched for an hour."""
+        for folder in (self.folder, self._blobs, *self._blobs.glob("??")):
+            sweep(folder, now - 3600)
+
+    def _path(self, name: str) -> Path:
+        return self._blobs / name[:2] / name
+
+    def _lost(self, name: str) -> RunnerError:
+        return RunnerError(
+            f"the blob {name} is not in {self.folder}, although the state speaks of it",
+            hint="Restore the state folder from a backup, or remove the task that needs it: runner state rm TASK",
+        )
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """The lock is the kernel's and goes with the process: a killed run leaves nothing to unlock."""
+        descriptor = os.open(self.folder / "state.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,51 @@
+"""The hands that verbs are lent: everything a run may touch outside its own values."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+
+from runner.edge.clock import Clock, SystemClock
+from runner.edge.ledger import LedgerCache
+from runner.edge.process import is_gone, whoami
+from runner.edge.store import Store
+from runner.project import Project
+from runner.provider import Provider
+
+
+def _unique() -> str:
+    return str(uuid.uuid4())
+
+
+def _silent(_what: str, _done: int, _total: int | None) -> None:
+    pass
+
+
+@dataclass
+class World:
+    """``root`` is the project's folder; ``cache`` lies under it whatever the store.
+
+    ``progress(what, done, total)`` is told of long work; ``stop`` is set when a signal asked this run to end.
+    """
+
+    root: Path
+    project: Project
+    store: Store
+    providers: Mapping[str, Provider]
+    clock: Clock = field(default_factory=SystemClock)
+    who: str = field(default_factory=whoami)
+    unique: Callable[[], str] = _unique
+    is_gone: Callable[[str], bool] = is_gone
+    progress: Callable[[str, int, int | None], None] = _silent
+    stop: Event = field(default_factory=Event)
+
+    @property
+    def cache(self) -> Path:
+        return self.root / ".runner"
+
+    @property
+    def ledgers(self) -> LedgerCache:
+        return LedgerCache(self.cache / "cache" / "ledgers")

@@ -1,0 +1,128 @@
+"""The operator's door: cancel, retry, adopt, abandon, remove, pull and push."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from runner.apply import cancel_task
+from runner.edge.store import Conflict
+from runner.edge.world import World
+from runner.errors import RunnerError, StateConflict
+from runner.journal import Journal
+from runner.refresh import job_of
+from runner.state import Abandoned, Forgiven, Removed, State, Stopped, Submitted, dump, load
+from runner.task import COLLECTED, ENDED, OPEN, STAGED, VOID, Task
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """What cancelling one task came to: ``outcome`` is done, refused or unsure."""
+
+    task: Task
+    outcome: str
+    detail: str
+
+
+def cancel(world: World, journal: Journal, names: Sequence[str]) -> list[Cancelled]:
+    """Stop what runs of these batches, and ask nothing of them again before `retry`.
+
+    The decision is recorded first: should this run be killed, the next apply submits nothing more all the same.
+    """
+    tasks = [task for name in names for task in _tasks_of(journal.state, name)]
+    lasting = tuple(task.id for task in tasks if task.on_its_way or task.phase == COLLECTED)
+    journal.write(*([Stopped(lasting, "cancelled")] if lasting else []))
+    return [Cancelled(task, *cancel_task(world, task)) for task in tasks if task.phase == OPEN]
+
+
+def retry(journal: Journal, names: Sequence[str], scope: str) -> list[Task]:
+    """Forgive failures of these batches (``scope`` "failed"), or their answers too ("all"); the next apply submits."""
+    tasks = [
+        task
+        for name in names
+        for task in _tasks_of(journal.state, name)
+        if task.phase == COLLECTED or (task.on_its_way and task.stopped)
+    ]
+    journal.write(*([Forgiven(tuple(task.id for task in tasks), scope)] if tasks else []))
+    return tasks
+
+
+def _tasks_of(state: State, batch: str) -> list[Task]:
+    """Tasks that hold the batch's requests, those of other batches among them."""
+    known = state.batches.get(batch)
+    needs = known.covered.needs if known and known.covered else ()
+    ids = dict.fromkeys([*(task.id for task in state.of(batch)), *needs])
+    return [state.tasks[id] for id in ids if id in state.tasks]
+
+
+def adopt(world: World, journal: Journal, id: str, remote_id: str) -> Task:
+    """Say that an interrupted start did happen, as ``remote_id``; the provider is asked whether that fits.
+
+    Raises RunnerError when the task is not one to adopt for, Refused when the remote task is another.
+    """
+    task = find_task(journal.state, id)
+    if task.phase not in (STAGED, VOID):
+        raise RunnerError(
+            f"task {id} is {task.phase}: only an interrupted start can be adopted",
+            hint="See what there is:",
+            commands=["runner state list"],
+        )
+    taken = [other.id for other in journal.state.tasks.values() if other.remote_id == remote_id]
+    if taken:
+        raise RunnerError(f"{remote_id} already is task {taken[0]}")
+    provider = world.providers[task.provider]
+    provider.verify(job_of(task), remote_id)
+    journal.write(Submitted(id, remote_id, task.staged_at or world.clock.now()))
+    return journal.state.tasks[id]
+
+
+def abandon(journal: Journal, id: str) -> Task:
+    """Forget a task: its requests may be sent again.  What the provider made of it is not looked at any more."""
+    task = find_task(journal.state, id)
+    if task.phase not in (STAGED, OPEN, ENDED):
+        raise RunnerError(f"task {id} is {task.phase}: there is nothing to abandon")
+    journal.write(Abandoned(id))
+    return task
+
+
+def remove(journal: Journal, ids: Sequence[str]) -> list[Task]:
+    """Take tasks out of the state altogether."""
+    tasks = [find_task(journal.state, id) for id in ids]
+    journal.write(Removed(tuple(task.id for task in tasks)))
+    return tasks
+
+
+def find_task(state: State, id: str) -> Task:
+    """A task by its id or an unambiguous beginning of it.  Raises RunnerError."""
+    found = [task for name, task in state.tasks.items() if name == id] or [
+        task for name, task in state.tasks.items() if name.startswith(id)
+    ]
+    if len(found) != 1:
+        what = "no task" if not found else f"{len(found)} tasks"
+        raise RunnerError(
+            f"{what} in the state go by {id!r}", hint="See what there is:", commands=["runner state list"]
+        )
+    return found[0]
+
+
+def push(world: World, document: bytes, *, force: bool) -> State:
+    """Replace the state by ``document``.  Raises StateConflict for another lineage or an older serial."""
+    pushed = load(document)
+    current = world.store.read()
+    held = State() if current is None else load(current)
+    if not force and held.lineage not in (None, pushed.lineage):
+        raise StateConflict(
+            f"the state is of lineage {held.lineage}, the file of {pushed.lineage}: they are not the same state",
+            hint="With --force the file replaces it all the same.",
+        )
+    if not force and pushed.serial < held.serial:
+        raise StateConflict(
+            f"the file's serial {pushed.serial} is older than the state's {held.serial}",
+            hint="With --force the file replaces it all the same.",
+        )
+    written = replace(pushed, serial=max(pushed.serial, held.serial) + 1, writer=world.unique())
+    try:
+        world.store.swap(current, dump(written))
+    except Conflict:
+        raise StateConflict("another run changed the state meanwhile", hint="Run the same command again.") from None
+    return written

@@ -1,0 +1,72 @@
+"""An Outcome: what an apply came to, change by change and row by row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from runner.errors import Interrupted, RunnerError
+from runner.plan import Change, Plan
+from runner.result import Counts
+from runner.task import Task
+
+STILL_RUNNING = 8
+NOT_ALL_SUCCEEDED = 7
+
+_PRECEDENCE = (Interrupted.exit_code, 70, 6, 5, 4, 3, 1, STILL_RUNNING, NOT_ALL_SUCCEEDED)
+
+
+@dataclass
+class Outcome:
+    """``changes`` are the plan's, then those that arose; the other lists run beside it."""
+
+    plan: Plan
+    changes: list[Change] = field(default_factory=list)
+    outcomes: list[str] = field(default_factory=list)
+    details: list[str] = field(default_factory=list)
+    rows: dict[str, Counts] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    errors: list[RunnerError] = field(default_factory=list)
+    unresolved: list[Task] = field(default_factory=list)
+    """Interrupted starts that only a person can settle."""
+    timed_out: bool = False
+    submitted: int = 0
+
+    def note(self, change: Change, outcome: str, detail: str = "") -> None:
+        """Record what became of a change: of the plan's own entry where there is one."""
+        for at, known in enumerate(self.changes):
+            if (known.action, known.spec, known.task) == (change.action, change.spec, change.task):
+                self.outcomes[at], self.details[at] = outcome, detail
+                return
+        self.changes.append(change)
+        self.outcomes.append(outcome)
+        self.details.append(detail)
+
+    def exit_code(self, *, wait: bool) -> int:
+        """The gravest of what happened.
+
+        Rows that have not succeeded matter once nothing more can be done about them in this run: after `--wait`, or
+        when there was nothing to do.  A start that nobody can settle is no error unless it is waited for.
+        """
+        codes = {error.exit_code for error in self.errors}
+        unsuccessful = any(counts.failed or counts.missing for counts in self.rows.values())
+        if self.timed_out:
+            codes.add(STILL_RUNNING)
+        if wait and (unsuccessful or self.unresolved):
+            codes.add(NOT_ALL_SUCCEEDED)
+        if not self.plan.changes and unsuccessful:
+            codes.add(NOT_ALL_SUCCEEDED)
+        return next((code for code in _PRECEDENCE if code in codes), 0)
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan it began with, changes that arose appended, an outcome for each, and rows by spec."""
+        document = self.plan.to_json()
+        document["changes"] = [
+            {**change.to_json(), "outcome": outcome, "detail": detail}
+            for change, outcome, detail in zip(self.changes, self.outcomes, self.details, strict=True)
+        ]
+        document["rows"] = {name: counts.to_json() for name, counts in self.rows.items()}
+        document["warnings"] = list(dict.fromkeys(self.warnings))
+        document["errors"] = [error.message for error in self.errors]
+        document["unresolved"] = [{"task": task.id, "spec": task.batch, "name": task.name} for task in self.unresolved]
+        return document

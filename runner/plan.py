@@ -1,0 +1,363 @@
+"""A Plan: every step that apply would take, with its reason, as plain values.
+
+:func:`make_plan` sees values only: what each batch still wants, what we believe of tasks, what refreshing found out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from runner.fingerprint import canonical, digest
+from runner.model import Price
+from runner.project import Limits
+from runner.state import State
+from runner.task import BEGUN, ENDED, OPEN, STAGED, Task
+
+FORMAT = 1
+
+
+class Action(Enum):
+    """In the order in which they are carried out."""
+
+    SETTLE = "settle"
+    COLLECT = "collect"
+    CANCEL = "cancel"
+    SUBMIT = "submit"
+    PUBLISH = "publish"
+    WAIT = "wait"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """``upper_bound``: the provider lists no batch price, so that the online price was taken."""
+
+    estimate: float
+    currency: str
+    upper_bound: bool = False
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Estimated.  ``output`` is the most that may come back, None where neither spec nor model bounds it."""
+
+    input: int
+    output: int | None
+
+
+@dataclass(frozen=True)
+class Change:
+    spec: str
+    action: Action
+    reason: str
+    requests: int = 0
+    shards: int = 0
+    task: str | None = None
+    provider: str = ""
+    model: str | None = None
+    cost: Cost | None = None
+    tokens: Tokens | None = None
+    identity: str = ""
+    """Digest of the requests concerned."""
+
+    def to_json(self) -> dict[str, Any]:
+        cost = self.cost and {"estimate": round(self.cost.estimate, 6), "currency": self.cost.currency}
+        if cost and self.cost and self.cost.upper_bound:
+            cost["upper_bound"] = True
+        return {
+            "spec": self.spec,
+            "action": self.action.value,
+            "reason": self.reason,
+            "requests": self.requests,
+            "shards": self.shards,
+            "task": self.task,
+            "provider": self.provider,
+            "model": self.model,
+            "cost": cost,
+            "tokens": self.tokens and {"input": self.tokens.input, "output": self.tokens.output},
+        }
+
+
+@dataclass(frozen=True)
+class Over:
+    """A limit that the plan exceeds.  ``actual`` is None where it cannot be known, which counts as over."""
+
+    name: str
+    limit: float
+    actual: float | None
+    currency: str = ""
+
+    def __str__(self) -> str:
+        actual = "unknown" if self.actual is None else f"{self.actual:,.6g}"
+        return f"{self.name} {actual} > {self.limit:,.6g} {self.currency}".rstrip()
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, "limit": self.limit, "actual": self.actual, "currency": self.currency or None}
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What one batch wants of the world today.
+
+    ``identity`` digests the requests to submit; ``needs`` are the tasks that hold the others; ``publish_key`` digests
+    all that goes into the output, and ``output_current`` says whether the file on disk is what was last published.
+    """
+
+    spec: str
+    provider: str
+    model: str | None
+    rows: int
+    submit: int
+    shards: int = 0
+    identity: str = ""
+    reason: str = ""
+    tokens: Tokens | None = None
+    price: Price | None = None
+    needs: tuple[str, ...] = ()
+    publish_key: str = ""
+    output_current: bool = True
+    output: str = ""
+
+
+@dataclass(frozen=True)
+class Unsettled:
+    """A start whose outcome is unknown, and what looking for it said.
+
+    ``verdict``: found, absent, young (absent, but too soon to believe it), unknown, or "" when nobody looked.
+    """
+
+    task: str
+    verdict: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    changes: tuple[Change, ...]
+    lineage: str | None
+    serial: int
+    over: tuple[Over, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What a reader should know before the changes: counts that are upper bounds, clear-text uploads and the like."""
+    rows: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """Of submits and cancels only: what costs money or cannot be undone, and nothing that time changes by itself."""
+        return "sha256:" + digest(canonical([_approved(c) for c in self.changes if c.action in _APPROVED]))
+
+    @property
+    def has_changes(self) -> bool:
+        return any(change.action is not Action.WAIT for change in self.changes)
+
+    def of(self, *actions: Action) -> list[Change]:
+        return [change for change in self.changes if change.action in actions]
+
+    @property
+    def requests(self) -> int:
+        return sum(change.requests for change in self.of(Action.SUBMIT))
+
+    def to_json(self) -> dict[str, Any]:
+        summary = {action.value: len(self.of(action)) for action in Action}
+        return {
+            "format_version": FORMAT,
+            "digest": self.digest,
+            "state": {"lineage": self.lineage, "serial": self.serial},
+            "changes": [change.to_json() for change in self.changes],
+            "summary": {**summary, "requests": self.requests},
+            "limits": [over.to_json() for over in self.over],
+            "notes": list(self.notes),
+        }
+
+
+_APPROVED = (Action.SUBMIT, Action.CANCEL)
+
+
+def _approved(change: Change) -> dict[str, Any]:
+    return {
+        "spec": change.spec,
+        "action": change.action.value,
+        "provider": change.provider,
+        "model": change.model,
+        "requests": change.identity,
+        "price": change.cost and [round(change.cost.estimate, 9), change.cost.currency],
+    }
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What refreshing found out, beside the state that it folded its news into.
+
+    ``busy``: tasks under another run's living claim.  ``declared``: names of the specs there are, selected or not.
+    ``removed``: what `on_remove` says for batches that have no spec any more.
+    """
+
+    unsettled: Mapping[str, Unsettled] = field(default_factory=dict)
+    busy: Mapping[str, str] = field(default_factory=dict)
+    removed: Mapping[str, str] = field(default_factory=dict)
+    cancels: frozenset[str] = frozenset()
+    """Names of the providers that can cancel."""
+    selected: frozenset[str] | None = None
+    """Names of the specs that the plan is about; None: everything, removed specs among them."""
+
+
+def make_plan(demands: Sequence[Demand], state: State, facts: Facts, now: float, notes: Sequence[str] = ()) -> Plan:
+    """Every step, in the order in which it would be carried out; tasks by age, batches by name."""
+    tasks = sorted(state.tasks.values(), key=lambda task: (task.begun_at, task.id))
+    about = [task for task in tasks if facts.selected is None or task.batch in facts.selected]
+    changes = [change for task in about for change in _task_changes(task, facts, now)]
+    for demand in sorted(demands, key=lambda demand: demand.spec):
+        changes += _demand_changes(demand, state)
+    order = list(Action)
+    changes.sort(key=lambda change: order.index(change.action))
+    rows = {demand.spec: demand.rows for demand in demands}
+    return Plan(tuple(changes), state.lineage, state.serial, notes=tuple(notes), rows=rows)
+
+
+def _task_changes(task: Task, facts: Facts, now: float) -> list[Change]:
+    def change(action: Action, reason: str) -> Change:
+        return Change(
+            task.batch,
+            action,
+            reason,
+            requests=task.requests,
+            shards=1,
+            task=task.id,
+            provider=task.provider,
+            model=task.model,
+            identity=task.shard,
+        )
+
+    unsettled = facts.unsettled.get(task.id)
+    settled = [change(Action.SETTLE, _settle_reason(unsettled))] if unsettled else []
+    if task.id in facts.busy:
+        return [change(Action.WAIT, f"another run works on it: {facts.busy[task.id]}")]
+    if task.phase == STAGED:
+        return settled or [change(Action.SETTLE, _settle_reason(None))]
+    if task.phase == ENDED:
+        return [*settled, change(Action.COLLECT, _ended_reason(task))]
+    if task.phase == OPEN:
+        return [*settled, change(*_open_action(task, facts, now))]
+    return settled
+
+
+def _settle_reason(unsettled: Unsettled | None) -> str:
+    match unsettled and unsettled.verdict:
+        case "found":
+            return f"the interrupted start did happen: {unsettled.detail if unsettled else ''}"
+        case "absent":
+            return "the interrupted start did not happen"
+        case "young":
+            return f"not in the provider's list yet; {unsettled.detail if unsettled else ''}"
+        case "unknown":
+            return f"whether it started cannot be looked up ({unsettled.detail if unsettled else ''}); a person decides"
+        case _:
+            return "whether it started is not known yet"
+
+
+def _ended_reason(task: Task) -> str:
+    return {"succeeded": "finished", "failed": "failed", "expired": "expired", "cancelled": "cancelled"}[task.ending]
+
+
+def _open_action(task: Task, facts: Facts, now: float) -> tuple[Action, str]:
+    can_cancel = task.provider in facts.cancels and not task.stopped
+    if facts.removed.get(task.batch) == "cancel" and can_cancel:
+        return Action.CANCEL, "its spec was removed"
+    if gave_up(task, now) and task.stopped != "gave_up":
+        if can_cancel:
+            return Action.CANCEL, "longer than wait.give_up"
+        return Action.WAIT, "longer than wait.give_up; the provider cannot cancel, so it goes on"
+    total, succeeded, failed = task.progress
+    done = (succeeded or 0) + (failed or 0)
+    return Action.WAIT, f"{task.raw or 'submitted'}, {done:,} of {total or task.requests:,} done"
+
+
+def gave_up(task: Task, now: float) -> bool:
+    """Whether our own clock says that an open task has had its time."""
+    return task.phase == OPEN and task.started_at is not None and now - task.started_at > task.give_up
+
+
+def _demand_changes(demand: Demand, state: State) -> list[Change]:
+    if demand.submit:
+        return [
+            Change(
+                demand.spec,
+                Action.SUBMIT,
+                demand.reason,
+                requests=demand.submit,
+                shards=demand.shards,
+                provider=demand.provider,
+                model=demand.model,
+                cost=cost_of(demand.price, demand.tokens),
+                tokens=demand.tokens,
+                identity=demand.identity,
+            )
+        ]
+    phases = {state.tasks[id].phase if not _gone(state.tasks[id]) else "" for id in demand.needs if id in state.tasks}
+    if not demand.rows or phases & {BEGUN, STAGED, OPEN}:
+        return []
+    if ENDED in phases:
+        return [_publish(demand, "results arrive")]
+    if not demand.output_current:
+        return [_publish(demand, "the output is missing or out of date")]
+    return []
+
+
+def _gone(task: Task) -> bool:
+    """Given up: its requests are no longer waited for."""
+    return task.stopped == "gave_up" and task.phase != ENDED
+
+
+def _publish(demand: Demand, reason: str) -> Change:
+    return Change(demand.spec, Action.PUBLISH, reason, provider=demand.provider, model=demand.model)
+
+
+def cost_of(price: Price | None, tokens: Tokens | None) -> Cost | None:
+    """None where the price, or the bound on the answer's length, is unknown."""
+    if price is None or tokens is None or tokens.output is None:
+        return None
+    return Cost(price.cost(tokens.input, tokens.output), price.currency, price.upper_bound)
+
+
+# ---- limits --------------------------------------------------------------------------------------------------------
+
+
+def over_limits(plan: Plan, limits: Limits, per_spec: Limits) -> tuple[Over, ...]:
+    """Every limit that the plan's submits exceed, of the whole apply and of single specs."""
+    submits = plan.of(Action.SUBMIT)
+    found = _exceeded(submits, limits, "")
+    for change in submits:
+        found += _exceeded([change], per_spec, f"per_spec.{change.spec}.")
+    return tuple(found)
+
+
+def _exceeded(submits: Sequence[Change], limits: Limits, prefix: str) -> list[Over]:
+    found = []
+    requests = sum(change.requests for change in submits)
+    if limits.requests is not None and requests > limits.requests:
+        found.append(Over(f"{prefix}requests", limits.requests, requests))
+    tokens = sum(change.tokens.input + (change.tokens.output or 0) for change in submits if change.tokens)
+    if limits.tokens is not None and tokens > limits.tokens:
+        found.append(Over(f"{prefix}tokens", limits.tokens, tokens))
+    if limits.cost is not None and submits:
+        found += _exceeded_cost(submits, limits.cost, f"{prefix}cost")
+    return found
+
+
+def _exceeded_cost(submits: Sequence[Change], allowed: Mapping[str, float], name: str) -> list[Over]:
+    spent: dict[str, float] = {}
+    for change in submits:
+        if change.cost is None:
+            return [Over(name, min(allowed.values()), None)]
+        spent[change.cost.currency] = spent.get(change.cost.currency, 0.0) + change.cost.estimate
+    if "" in allowed:  # a bare number allows one currency, whichever it is
+        if len(spent) > 1:
+            return [Over(name, allowed[""], None)]
+        allowed = dict.fromkeys(spent, allowed[""])
+    return [
+        Over(name, allowed.get(currency, 0.0), money, currency)
+        for currency, money in sorted(spent.items())
+        if money > allowed.get(currency, 0.0)
+    ]

@@ -1,0 +1,54 @@
+"""Look before paying: the exact bodies of a spec, and the models that fit it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from runner.batch import Batch
+from runner.collect import row_key
+from runner.edge.world import World
+from runner.errors import RunnerError
+from runner.model import Offer, explain
+from runner.rendering import Rendering, compile_in
+from runner.resolve import Offers, pick_offer
+from runner.spec import Spec
+from runner.state import State
+
+
+def bodies(world: World, spec: Spec, state: State, *, key: str | None, limit: int | None) -> Iterator[str]:
+    """Request bodies in row order, without asking anybody: a model not chosen yet is shown as an empty name."""
+    offer, _ = pick_offer(spec, state, Offers(world, offline=True), offline=True, upgrade=False)
+    batch = Batch(spec, offer or Offer(id=""), {}, "")
+    rendering = Rendering(world.root, batch, compile_in(world.root, spec), world.providers[spec.provider])
+    found = (body for row, body in rendering.bodies() if key is None or row_key(spec, row) == key)
+    for count, body in enumerate(found, start=1):
+        yield body
+        if count == limit:
+            return
+
+
+@dataclass(frozen=True)
+class Listed:
+    """An offer, and what it lacks for the spec that was asked about (nothing, when none was)."""
+
+    provider: str
+    offer: Offer
+    lacks: tuple[str, ...] = ()
+
+
+def listed(world: World, provider: str | None) -> list[Listed]:
+    """Offers of one provider, or of all.  Raises RunnerError."""
+    if provider is not None and provider not in world.providers:
+        raise RunnerError(
+            f"runner.yaml names no provider {provider!r}", hint=f"It names: {', '.join(sorted(world.providers))}"
+        )
+    names = [provider] if provider else sorted(world.providers)
+    return [Listed(name, offer) for name in names for offer in world.providers[name].offers()]
+
+
+def fitting(world: World, spec: Spec) -> list[Listed]:
+    """Offers of the spec's provider, those that fit first, each with what it lacks."""
+    found: Sequence[tuple[Offer, list[str]]] = explain(spec.model, world.providers[spec.provider].offers())
+    rows = [Listed(spec.provider, offer, tuple(lacks)) for offer, lacks in found]
+    return sorted(rows, key=lambda row: (len(row.lacks), row.offer.id))

@@ -1,0 +1,141 @@
+"""Ask after every task that is not at rest: how it goes, and, after an interrupted start, whether it began at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from runner.edge.world import World
+from runner.errors import Busy, ProviderError, Refused
+from runner.plan import Unsettled
+from runner.provider import Absent, Found, Job, Provider, Unknown
+from runner.state import Checked, Event, State, Submitted, Voided, fold
+from runner.task import BEGUN, OPEN, STAGED, Task
+
+_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class News:
+    """Events to fold into the state, and what they do not say.
+
+    ``busy`` names the tasks under another run's living claim; ``warnings`` are for a person.
+    """
+
+    events: tuple[Event, ...] = ()
+    unsettled: dict[str, Unsettled] = field(default_factory=dict)
+    busy: dict[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+def job_of(task: Task) -> Job:
+    """The task as a provider is told of it, when its shard has left or never will."""
+    return Job(
+        task=task.id,
+        name=task.name,
+        model=task.model,
+        requests=task.requests,
+        max_wait=task.max_wait,
+        remote_id=task.remote_id,
+        staged=task.marker,
+        begun_at=task.begun_at,
+    )
+
+
+def _all(_task: Task) -> bool:
+    return True
+
+
+def refresh(world: World, state: State, *, offline: bool = False, only: Callable[[Task], bool] = _all) -> News:
+    """What is new of every task.  Reads only; offline it asks nobody, and tells claims from the state alone."""
+    now = world.clock.now()
+    events: list[Event] = []
+    news = News()
+    asked: list[Task] = []
+    for task in filter(only, state.tasks.values()):
+        if task.phase in (BEGUN, STAGED) and _claimed(world, task, now):
+            news.busy[task.id] = task.claim.by.rpartition("/")[0] if task.claim else ""
+        elif task.phase == BEGUN:
+            events.append(Voided(task.id, "it never left"))
+        elif task.phase == STAGED and offline:
+            news.unsettled[task.id] = Unsettled(task.id, "")
+        elif task.phase in (STAGED, OPEN) and not offline:
+            asked.append(task)
+    warnings = []
+    for task, answer in _ask_all(world, asked):
+        if isinstance(answer, str):
+            warnings.append(answer)
+            if task.phase == STAGED:
+                news.unsettled[task.id] = Unsettled(task.id, "", answer)
+            continue
+        found, unsettled = answer
+        events += found
+        if unsettled is not None:
+            news.unsettled[task.id] = unsettled
+    return News(tuple(events), news.unsettled, news.busy, tuple(warnings))
+
+
+def fold_all(state: State, events: Iterable[Event]) -> State:
+    for event in events:
+        state = fold(state, event)
+    return state
+
+
+def _claimed(world: World, task: Task, now: float) -> bool:
+    claim = task.claim
+    return claim is not None and claim.by != world.who and claim.until > now and not world.is_gone(claim.by)
+
+
+_Answer = tuple[list[Event], Unsettled | None]
+
+
+def _ask_all(world: World, tasks: list[Task]) -> Iterable[tuple[Task, _Answer | str]]:
+    if not tasks:
+        return
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for count, pair in enumerate(pool.map(lambda task: (task, _ask(world, task)), tasks)):
+            world.progress("asking after tasks", count + 1, len(tasks))
+            yield pair
+
+
+def _ask(world: World, task: Task) -> _Answer | str:
+    provider = world.providers.get(task.provider)
+    if provider is None:
+        return f"task {task.id} of {task.batch} is at provider {task.provider!r}, which runner.yaml no longer names"
+    try:
+        return (_settle if task.phase == STAGED else _check)(world, provider, task)
+    except Refused as error:
+        if error.credentials:
+            raise
+        return _trouble(task, error)
+    except ProviderError as error:
+        return _trouble(task, error)
+
+
+def _trouble(task: Task, error: ProviderError) -> str:
+    state = "is busy" if isinstance(error, Busy) else "gave no clear answer"
+    return f"task {task.id} of {task.batch}: {task.provider} {state}: {error.message}"
+
+
+def _check(world: World, provider: Provider, task: Task) -> _Answer:
+    return [Checked(task.id, provider.check(job_of(task)), world.clock.now())], None
+
+
+def _settle(world: World, provider: Provider, task: Task) -> _Answer:
+    """Found: adopt.  Absent and old enough: it did not happen.  Anything else leaves it as it is."""
+    now = world.clock.now()
+    age = now - (task.staged_at or task.begun_at)
+    match provider.find(job_of(task)):
+        case Found(remote_id):
+            started = task.staged_at or now
+            progress = provider.check(Job(**{**vars(job_of(task)), "remote_id": remote_id}))
+            found = Unsettled(task.id, "found", f"it is {remote_id}")
+            return [Submitted(task.id, remote_id, started), Checked(task.id, progress, now)], found
+        case Absent() if age > provider.traits.grace:
+            return [Voided(task.id, "not found at the provider")], Unsettled(task.id, "absent")
+        case Absent():
+            left = max(1, round(provider.traits.grace - age))
+            return [], Unsettled(task.id, "young", f"that is believed in {left} s")
+        case Unknown(reason):
+            return [], Unsettled(task.id, "unknown", reason)

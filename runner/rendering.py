@@ -1,0 +1,103 @@
+"""Template × row → body, one row at a time: the one way in which any verb learns what a batch asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from runner.batch import Batch
+from runner.edge.paths import data_url, inside
+from runner.edge.rows import read
+from runner.errors import RunnerError
+from runner.prompt import Prompt, compile_prompt, compile_where
+from runner.provider import Frame, Message, Provider, Question
+from runner.request import Writer, body_writer
+from runner.sandbox import limited_memory, watched
+from runner.spec import Spec
+
+
+@dataclass(frozen=True)
+class Row:
+    """``number`` counts from 1 in the input file, before `where` and `limit`."""
+
+    number: int
+    values: Mapping[str, Any]
+
+
+def rows_of(root: Path, spec: Spec) -> Iterator[Row]:
+    """The rows that a batch is about: those that `where` keeps, up to `limit`.  Raises RunnerError."""
+    keeps = compile_where(spec)
+    found = (Row(number, values) for number, values in enumerate(read(root, spec.input.path), start=1))
+    kept = (row for row in found if keeps(row.values, row.number)) if keeps else found
+    return islice(kept, spec.input.limit)
+
+
+def compile_in(root: Path, spec: Spec) -> Prompt:
+    """The batch's prompt, its template files read from inside the project.  Raises RunnerError."""
+    return compile_prompt(spec, load=lambda name: template_source(root, name), image=lambda path: data_url(root, path))
+
+
+def template_source(root: Path, name: str) -> str:
+    """Raises RunnerError for a file outside the project, missing, or not UTF-8."""
+    path = inside(root, name)
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise RunnerError(f"the template {name} is not UTF-8: {error.reason} at byte {error.start}") from None
+    except OSError as error:
+        raise RunnerError(f"the template {name} cannot be read: {error.strerror}") from None
+
+
+class Rendering:
+    """A batch compiled for one provider: its rows in, canonical JSON bodies out."""
+
+    def __init__(self, root: Path, batch: Batch, prompt: Prompt, provider: Provider) -> None:
+        self.batch = batch
+        self._root = root
+        self._prompt = prompt
+        self._provider = provider
+        self._write: Writer | None = None
+
+    @property
+    def sources(self) -> Mapping[str, str]:
+        """Every template in use, by where it stands."""
+        return self._prompt.sources
+
+    @property
+    def frame(self) -> Frame:
+        return self._provider.frame(self._prompt.shape)
+
+    def bodies(self) -> Iterator[tuple[Row, str]]:
+        """Every row with its body, in input order, under the bounds that untrusted templates get."""
+        fill, write = self._prompt.fill, self.writer
+        with watched(), limited_memory():
+            for row in rows_of(self._root, self.batch.spec):
+                yield row, write(fill(row.values, row.number))
+
+    @property
+    def writer(self) -> Writer:
+        if self._write is None:
+            self._write = body_writer(self._build(), self._prompt.slots)
+        return self._write
+
+    def _build(self) -> Callable[[Sequence[str]], Mapping[str, Any]]:
+        offer, spec = self.batch.offer, self.batch.spec
+        assert offer is not None
+
+        def build(texts: Sequence[str]) -> Mapping[str, Any]:
+            try:
+                return self._provider.encode(offer, self._question(texts))
+            except ValueError as error:
+                raise RunnerError(str(error), where=str(spec.at("prompt"))) from None
+
+        return build
+
+    def _question(self, texts: Sequence[str]) -> Question:
+        spec = self.batch.spec
+        filled = self._prompt.question(texts)
+        messages: tuple[Message, ...] = () if isinstance(filled, str) else filled
+        text = filled if isinstance(filled, str) else None
+        return Question(messages, text, spec.parameters, spec.schema)

@@ -1,0 +1,215 @@
+"""Plan, outcome and status as plain lines for a terminal or a log, and problems as file:line:column."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from runner.errors import Problem, RunnerError
+from runner.outcome import Outcome
+from runner.plan import Action, Change, Cost, Plan
+from runner.result import Counts
+
+Paint = Callable[..., str]
+"""``paint(text, fg="red", bold=True)``; the identity where there is no colour."""
+
+_SIGNS = {
+    Action.SETTLE: ("?", "yellow"),
+    Action.COLLECT: ("<", "cyan"),
+    Action.CANCEL: ("-", "red"),
+    Action.SUBMIT: ("+", "green"),
+    Action.PUBLISH: ("=", "cyan"),
+    Action.WAIT: (".", None),
+}
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_MOST = 40
+"""Lines of one action that are shown in full; the rest is counted."""
+
+
+def plain(text: str, paint: object = None, **_: object) -> str:
+    """Text from elsewhere without what a terminal would obey."""
+    return _CONTROL.sub("", text)
+
+
+def no_paint(text: str, **_: object) -> str:
+    return text
+
+
+def plan_lines(plan: Plan, paint: Paint = no_paint) -> list[str]:
+    """What apply would do, for people."""
+    lines = [paint(note, fg="yellow") for note in plan.notes]
+    if lines:
+        lines.append("")
+    for action in Action:
+        lines += _action_lines(plan.of(action), paint)
+    if not plan.changes:
+        lines.append("Nothing to do: every request is answered or given up, and every output is written.")
+    else:
+        lines += ["", _summary(plan)]
+    lines += [paint(f"Over a limit: {over}", fg="red", bold=True) for over in plan.over]
+    lines.append(f"Digest {plan.digest}")
+    return lines
+
+
+def _action_lines(changes: Sequence[Change], paint: Paint) -> list[str]:
+    shown = changes if len(changes) <= _MOST else changes[: _MOST - 1]
+    columns = max((width(change.spec) for change in shown), default=0)
+    lines = [_change_line(change, columns, paint) for change in shown]
+    if len(shown) < len(changes):
+        rest = changes[len(shown) :]
+        requests = sum(change.requests for change in rest)
+        lines.append(f"  … and {len(rest):,} more to {rest[0].action.value} ({requests:,} requests)")
+    return lines
+
+
+def _change_line(change: Change, columns: int, paint: Paint) -> str:
+    sign, colour = _SIGNS[change.action]
+    spec = change.spec + " " * (columns - width(change.spec))
+    head = paint(f"  {sign} {spec}  {change.action.value:<7}", fg=colour)
+    parts = [plain(change.reason)]
+    if change.action is Action.SUBMIT:
+        parts = [_amount(change), f"on {plain(change.model or 'a model yet to be chosen')}", _cost(change.cost), *parts]
+    elif change.task:
+        parts = [f"{change.task} ({_requests(change.requests)})", *parts]
+    return f"{head}  {', '.join(part for part in parts if part)}"
+
+
+def _amount(change: Change) -> str:
+    shards = f" in {change.shards:,} tasks" if change.shards != 1 else ""
+    return f"{_requests(change.requests)}{shards}"
+
+
+def _requests(count: int) -> str:
+    return f"{count:,} request{'s' if count != 1 else ''}"
+
+
+def _cost(cost: Cost | None) -> str:
+    if cost is None:
+        return "cost unknown"
+    return f"at most {money(cost.estimate)} {cost.currency}"
+
+
+def money(amount: float) -> str:
+    """Two digits after the point, or as many as a small amount needs."""
+    return f"{amount:,.2f}" if amount >= 0.1 or amount == 0 else f"{amount:.2g}"
+
+
+def _summary(plan: Plan) -> str:
+    counts = {action: len(plan.of(action)) for action in Action}
+    parts = [
+        f"{counts[action]:,} to {action.value}" for action in Action if counts[action] and action is not Action.WAIT
+    ]
+    if counts[Action.WAIT]:
+        parts.append(f"{counts[Action.WAIT]:,} to wait for")
+    text = "Plan: " + ", ".join(parts) + "."
+    submits = plan.of(Action.SUBMIT)
+    if submits:
+        tokens = sum(change.tokens.input for change in submits if change.tokens)
+        text += f"  {_requests(plan.requests)}, about {tokens:,} input tokens, {total_cost(submits)}."
+    return text
+
+
+def total_cost(submits: Iterable[Change]) -> str:
+    """Sums by currency, and how many have no known price."""
+    sums: dict[str, float] = {}
+    unknown = 0
+    for change in submits:
+        if change.cost is None:
+            unknown += 1
+        else:
+            sums[change.cost.currency] = sums.get(change.cost.currency, 0.0) + change.cost.estimate
+    parts = [f"at most {money(amount)} {currency}" for currency, amount in sorted(sums.items())]
+    if unknown:
+        parts.append("cost unknown" if not parts else f"cost unknown for {unknown:,}")
+    return " and ".join(parts)
+
+
+def outcome_lines(outcome: Outcome, paint: Paint = no_paint) -> list[str]:
+    """What apply did, row counts by spec, and a command for each next step."""
+    lines = [paint(f"Warning: {plain(warning)}", fg="yellow") for warning in dict.fromkeys(outcome.warnings)]
+    lines += rows_lines(outcome.rows, paint)
+    for task in outcome.unresolved:
+        lines += [
+            paint(f"Nobody can tell whether task {task.id} of {task.batch} was started.", fg="yellow", bold=True),
+            f"  Look for a task named {task.name} in the provider's console.  If it is there, adopt it:",
+            f"    runner state adopt {task.id} REMOTE_ID",
+            "  If it is not, let its requests be sent again:",
+            f"    runner state abandon {task.id}",
+        ]
+    pending = sorted(name for name, counts in outcome.rows.items() if counts.pending)
+    if pending and not outcome.unresolved:
+        lines.append(f"Still on the way: {', '.join(pending[:8])}{' …' if len(pending) > 8 else ''}.  Go on with:")
+        lines.append("    runner apply --yes --wait")
+    return lines
+
+
+def rows_lines(rows: Mapping[str, Counts], paint: Paint = no_paint) -> list[str]:
+    """One line per spec: the four counts add up to the rows."""
+    shown = list(rows.items())[:_MOST]
+    columns = max((width(name) for name, _ in shown), default=0)
+    lines = []
+    for name, counts in shown:
+        colour = "green" if counts.succeeded == counts.total else "yellow" if counts.pending else "red"
+        parts = [f"{counts.succeeded:,} succeeded", f"{counts.failed:,} failed", f"{counts.missing:,} missing"]
+        if counts.pending:
+            parts.append(f"{counts.pending:,} pending")
+        text = f"{name}{' ' * (columns - width(name))}  {', '.join(parts)} of {counts.total:,} rows"
+        lines.append(paint(text, fg=colour))
+    if len(shown) < len(rows):
+        total = Counts(
+            *(sum(getattr(c, part) for c in rows.values()) for part in ("succeeded", "failed", "missing", "pending"))
+        )
+        lines.append(
+            f"… and {len(rows) - len(shown):,} more specs; all together {total.succeeded:,} of {total.total:,} rows succeeded"
+        )
+    return lines
+
+
+def problem_lines(problems: Iterable[Problem]) -> list[str]:
+    lines = []
+    for problem in problems:
+        lines.append(f"{problem.where}: {plain(problem.message)}")
+        if problem.hint:
+            lines.append(f"    {plain(problem.hint)}")
+    return lines
+
+
+def error_lines(error: RunnerError, paint: Paint = no_paint) -> list[str]:
+    """What, where, why, what to do, and commands to copy on lines of their own."""
+    where = f"{error.where}: " if error.where else ""
+    first, *more = plain_lines(error.message)
+    lines = [paint("Error: ", fg="red", bold=True) + where + first, *more]
+    lines += [f"  {line}" for line in plain_lines(error.hint)]
+    return lines + [f"    {command}" for command in error.commands]
+
+
+def plain_lines(text: str) -> list[str]:
+    return [plain(line) for line in text.split("\n")] if text else []
+
+
+def github_lines(problems: Sequence[Problem], most: int = 10) -> list[str]:
+    """Workflow commands that annotate lines; GitHub shows ten a step, so that the rest is counted in the last.
+
+    The escapes are those of GitHub's toolkit: text can then end neither the line nor the command.
+    """
+    lines = [
+        f"::error file={_property(p.file)},line={p.line},col={p.column}::{_data(p.message + (f' ({p.hint})' if p.hint else ''))}"
+        for p in problems[:most]
+    ]
+    if len(problems) > most:
+        lines[-1] = f"::error::{len(problems) - most + 1} more problems; run `runner validate` to see them all"
+    return lines
+
+
+def _data(text: str) -> str:
+    return plain(text.replace("\n", " ")).replace("%", "%25").replace("\r", "%0D")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def width(text: str) -> int:
+    """Columns on a terminal: wide characters take two."""
+    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)

@@ -1,0 +1,366 @@
+"""Resolve specs against the world: fingerprint inputs, choose models, and find out which requests are still to be asked."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+
+from runner.batch import Batch, explain, fingerprint_of, publish_key
+from runner.digests import DigestMap
+from runner.edge.ledger import Ledger, Record
+from runner.edge.rows import fingerprint as input_fingerprint
+from runner.edge.world import World
+from runner.errors import Busy, Problem, RunnerError, Unsure
+from runner.estimate import tokens as estimate_tokens
+from runner.fingerprint import digest_of
+from runner.known import Known, gather
+from runner.model import Offer, Selector, choose, modality_problems, parameter_problems
+from runner.plan import Demand, Tokens
+from runner.provider import Provider
+from runner.rendering import Rendering, compile_in
+from runner.request import identify
+from runner.shard import Shard, TooLarge, cut
+from runner.spec import Spec
+from runner.state import Pin, State
+from runner.task import Task
+
+
+@dataclass(frozen=True)
+class Options:
+    """``sample``: only the first so many rows of each spec are submitted."""
+
+    offline: bool = False
+    upgrade: bool = False
+    sample: int | None = None
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A batch and what it wants.  ``todo`` holds the ledger positions of requests to submit, ascending."""
+
+    batch: Batch
+    demand: Demand
+    rendering: Rendering
+    ledger: Ledger | None = None
+    todo: array[int] = field(default_factory=lambda: array("I"))
+    pin: Pin | None = None
+    """A choice that is not in the state yet."""
+    complete: bool = True
+    """Whether `todo` is all that is left to ask: not so in a sample."""
+    distinct: int = 0
+
+
+class Offers:
+    """Offers by provider, asked for at most once a run."""
+
+    def __init__(self, world: World, *, offline: bool) -> None:
+        self._world = world
+        self._offline = offline
+        self._asked: dict[str, Sequence[Offer] | RunnerError] = {}
+
+    def of(self, provider: str) -> Sequence[Offer] | None:
+        """None when they cannot be known: offline, or the provider did not answer.  Raises Refused."""
+        if provider not in self._asked:
+            self._asked[provider] = self._ask(self._world.providers[provider])
+        offers = self._asked[provider]
+        return None if isinstance(offers, RunnerError) else offers
+
+    def why_not(self, provider: str) -> RunnerError:
+        error = self._asked[provider]
+        assert isinstance(error, RunnerError)
+        return error
+
+    def _ask(self, provider: Provider) -> Sequence[Offer] | RunnerError:
+        if self._offline and not provider.traits.lists_offline:
+            return RunnerError("offers are not asked for offline")
+        try:
+            return provider.offers()
+        except (Busy, Unsure) as error:
+            return error
+
+
+def resolve(world: World, specs: Sequence[Spec], state: State, options: Options) -> list[Resolved]:
+    """Every spec resolved, in the order given.  Raises the first error when there is one, all of them when several."""
+    offers = Offers(world, offline=options.offline)
+    planned = DigestMap()
+    knowledge = _Knowledge(world, state)
+    resolved = []
+    errors = []
+    for count, spec in enumerate(specs):
+        world.progress("reading specs", count, len(specs))
+        try:
+            resolved.append(_resolve(world, spec, state, options, offers, knowledge, planned))
+        except RunnerError as error:
+            errors.append(error)
+    if errors:
+        raise together(errors)
+    return resolved
+
+
+def together(errors: Sequence[RunnerError]) -> RunnerError:
+    """One error that says all: the first decides the exit code."""
+    if len(errors) == 1:
+        return errors[0]
+    first = max(errors, key=lambda error: error.exit_code)
+    text = "\n".join(f"{error.where}: {error.message}" if error.where else error.message for error in errors)
+    error = RunnerError(text, hint=first.hint)
+    error.exit_code = first.exit_code
+    return error
+
+
+def pick_offer(
+    spec: Spec, state: State, offers: Offers, *, offline: bool, upgrade: bool
+) -> tuple[Offer | None, Pin | None]:
+    """The model for a spec, and the pin to write if it is a new choice.
+
+    A pin made for the same selector is kept while the model is on sale, whatever else has come since.
+    """
+    selector = selector_key(spec.model)
+    known = state.batches.get(spec.name)
+    pin = known.pin if known and known.pin and known.pin.selector == selector else None
+    listed = offers.of(spec.provider)
+    if listed is None:
+        if pin is not None:
+            return pin.offer, None
+        if offline:
+            return (Offer(id=spec.model.id) if spec.model.id else None), None
+        raise offers.why_not(spec.provider)
+    try:
+        offer = choose(spec.model, listed, None if upgrade or pin is None else pin.offer.id)
+    except RunnerError as error:
+        error.where = error.where or str(spec.at("model"))
+        raise
+    return offer, None if pin is not None and pin.offer == offer else Pin(selector, offer)
+
+
+def selector_key(selector: Selector) -> str:
+    return digest_of({key: value for key, value in asdict(selector).items() if value not in (None, (), [])})
+
+
+class _Knowledge:
+    """What is known of requests, per provider and model, gathered when first needed."""
+
+    def __init__(self, world: World, state: State) -> None:
+        self._world = world
+        self._state = state
+        self._known: dict[tuple[str, str | None], Known] = {}
+
+    def of(self, batch: Batch) -> Known:
+        pair = (batch.spec.provider, batch.model)
+        if pair not in self._known:
+            tasks = [task for task in self._state.tasks.values() if (task.provider, task.model) == pair]
+            self._known[pair] = gather(tasks, self._world.store.get)
+        return self._known[pair]
+
+
+def _resolve(
+    world: World,
+    spec: Spec,
+    state: State,
+    options: Options,
+    offers: Offers,
+    knowledge: _Knowledge,
+    planned: DigestMap,
+) -> Resolved:
+    offer, pin = pick_offer(spec, state, offers, offline=options.offline, upgrade=options.upgrade)
+    provider = world.providers[spec.provider]
+    prompt = compile_in(world.root, spec)
+    if offer is not None:
+        _check_expressible(spec, offer)
+    fingerprint = fingerprint_of(spec, offer.id if offer else None, input_fingerprint(world.root, spec.input.path), prompt.sources)
+    key = "" if prompt.local_images else digest_of(fingerprint)
+    batch = Batch(spec, offer, fingerprint, key)
+    rendering = Rendering(world.root, batch, prompt, provider)
+    before = state.batches.get(spec.name)
+    covered = before.covered if before else None
+    if covered and covered.current and key and covered.key == key and not options.sample:
+        needs = tuple(id for id in covered.needs if id in state.tasks)
+        demand = _finish(
+            world, state, batch, Demand(spec.name, spec.provider, batch.model, covered.rows, 0, needs=needs)
+        )
+        return Resolved(batch, demand, rendering, pin=pin, distinct=covered.requests)
+    ledger = measure(world, rendering)
+    looked = _look(ledger, knowledge.of(batch), planned, spec, options.sample)
+    if not looked.rows:
+        raise RunnerError(
+            f"the input {spec.input.path} has no rows" + (" that `where` keeps" if spec.input.where else ""),
+            where=str(spec.at("input")),
+            hint="Fill the file, or remove the spec.",
+        )
+    try:
+        shards = list(_summaries(cut(looked.sizes(ledger), provider.traits.shard)))
+    except TooLarge as error:
+        raise RunnerError(f"in {spec.input.path}: {error}", where=str(spec.at("input"))) from None
+    demand = Demand(
+        spec.name,
+        spec.provider,
+        batch.model,
+        looked.rows,
+        submit=len(looked.todo),
+        shards=len(shards),
+        identity=hashlib.sha256("".join(shards).encode()).hexdigest() if shards else "",
+        reason=explain(covered.fingerprint if covered else None, fingerprint, looked.fresh, looked.again),
+        tokens=Tokens(looked.tokens, _output_bound(spec, offer, len(looked.todo))) if looked.todo else None,
+        price=offer.price if offer else None,
+        needs=tuple(looked.needs),
+    )
+    return Resolved(
+        batch,
+        _finish(world, state, batch, demand),
+        rendering,
+        ledger,
+        looked.todo,
+        pin,
+        complete=options.sample is None,
+        distinct=looked.distinct,
+    )
+
+
+def _summaries(shards: Iterable[Shard]) -> Iterator[str]:
+    return (shard.digest for shard in shards)
+
+
+def _finish(world: World, state: State, batch: Batch, demand: Demand) -> Demand:
+    """Add what the output would be made of, and whether it lies there as published."""
+    key = publish_key(batch, [state.tasks[id] for id in demand.needs])
+    before = state.batches.get(batch.spec.name)
+    published = before.published if before else None
+    current = False
+    if published is not None and published.key == key:
+        path = world.root / batch.spec.output.path
+        current = path.is_file()
+    return replace(demand, publish_key=key, output_current=current, output=batch.spec.output.path)
+
+
+# ---- rows ----------------------------------------------------------------------------------------------------------
+
+
+def measure(world: World, rendering: Rendering) -> Ledger:
+    """The batch's ledger: from the cache, or by rendering every row once."""
+    batch = rendering.batch
+    found = world.ledgers.find(batch.spec.name, batch.key)
+    return found or world.ledgers.record(batch.spec.name, batch.key, _records(world, rendering))
+
+
+def _records(world: World, rendering: Rendering) -> Iterator[Record]:
+    salt, samples = rendering.batch.salt, rendering.batch.spec.samples
+    limit = rendering.batch.offer.max_input if rendering.batch.offer else None
+    name = f"rendering {rendering.batch.spec.name}"
+    frame = rendering.frame
+    extra = len(frame.before) + 32 + len(frame.between) + len(frame.after) + 1
+    sha256 = hashlib.sha256
+    for count, (row, text) in enumerate(rendering.bodies()):
+        try:
+            body = text.encode()
+        except UnicodeEncodeError:
+            raise _row_error(
+                rendering, row.number, "its text holds half a surrogate pair, which is not Unicode"
+            ) from None
+        size = len(body)
+        tokens = estimate_tokens(len(text), size)
+        if limit is not None and tokens > limit and _surely_longer(text, size, limit):
+            raise _row_error(rendering, row.number, f"its prompt is longer than the model's {limit:,} input tokens")
+        if not count & 0x3FFF:
+            world.progress(name, count, None)
+        yield sha256(salt + body).digest()[:16], size + extra, tokens
+        for sample in range(2, samples + 1):
+            yield identify(salt, body, sample), size + extra, tokens
+
+
+@dataclass
+class _Looked:
+    todo: array[int]
+    rows: int = 0
+    fresh: int = 0
+    again: int = 0
+    tokens: int = 0
+    distinct: int = 0
+    needs: list[str] = field(default_factory=list)
+
+    def sizes(self, ledger: Ledger) -> Iterator[tuple[bytes, int]]:
+        return ((identity, size) for identity, size, _ in at_positions(ledger, self.todo))
+
+
+def at_positions(ledger: Ledger, positions: Iterable[int]) -> Iterator[Record]:
+    """The ledger's records at ascending ``positions``."""
+    wanted = iter(positions)
+    position = next(wanted, None)
+    for at, record in enumerate(ledger):
+        if at == position:
+            yield record
+            position = next(wanted, None)
+            if position is None:
+                return
+
+
+def _look(ledger: Ledger, known: Known, planned: DigestMap, spec: Spec, sample: int | None) -> _Looked:
+    """Sort every request by what is known of it.  ``planned`` grows by those to submit, so that none is planned twice."""
+    looked = _Looked(array("I"))
+    last = None if sample is None else sample * spec.samples
+    todo, seen, needed = looked.todo, DigestMap(), set[int]()
+    get, add, plan = known.map.get, seen.add, planned.add
+    anything, attempts = len(known.map) > 0, spec.attempts
+    count = 0
+    for digest, _size, tokens in ledger:
+        count += 1
+        value = get(digest) if anything else None
+        if value is not None:
+            if add(digest):
+                needed.add(value >> 24 & 0xFFFFFF)
+            if not known.needs_asking(digest, attempts):
+                continue
+        if (last is None or count <= last) and plan(digest):
+            todo.append(count - 1)
+            looked.tokens += tokens
+            if value is None or value >> 56 == 0:
+                looked.fresh += 1
+            else:
+                looked.again += 1
+    looked.rows = count
+    looked.distinct = len(seen) + looked.fresh
+    looked.needs = sorted(known.tasks[index].id for index in needed)
+    return looked
+
+
+# ---- checks before anything is sent --------------------------------------------------------------------------------
+
+
+def _check_expressible(spec: Spec, offer: Offer) -> None:
+    kinds = {part.kind for message in spec.messages for part in message.parts}
+    found = [Problem(*_at(spec, "parameters"), text) for text in parameter_problems(offer, spec.parameters)]
+    found += [Problem(*_at(spec, "messages"), text) for text in modality_problems(offer, kinds)]
+    if found:
+        raise together([RunnerError(problem.message, where=problem.where) for problem in found])
+
+
+def _at(spec: Spec, key: str) -> tuple[str, int, int]:
+    place = spec.at(key)
+    return place.file, place.line, place.column
+
+
+def _output_bound(spec: Spec, offer: Offer | None, requests: int) -> int | None:
+    """The most tokens that may come back: `max_tokens` of the spec, else the model's output limit."""
+    each = spec.parameters.get("max_tokens") or spec.parameters.get("max_completion_tokens")
+    if not isinstance(each, int):
+        each = offer.max_output if offer else None
+    return None if each is None else each * requests
+
+
+def _surely_longer(text: str, size: int, limit: int) -> bool:
+    from runner.estimate import least_tokens
+
+    return least_tokens(len(text), size) > limit
+
+
+def _row_error(rendering: Rendering, number: int, what: str) -> RunnerError:
+    spec = rendering.batch.spec
+    return RunnerError(f"row {number:,} of {spec.input.path}: {what}", where=str(spec.at("prompt")))
+
+
+def tasks_of(state: State, ids: Iterable[str]) -> list[Task]:
+    return [state.tasks[id] for id in ids if id in state.tasks]
+
+
+Named = Mapping[str, Resolved]

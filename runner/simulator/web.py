@@ -1,0 +1,384 @@
+"""HTTP for the simulator: requests, replies, routes as data, and the faults that concern every wire alike."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import socket
+import socketserver
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from runner.simulator.engine import Refusal
+from runner.simulator.faults import Fault, Faults
+
+MAX_JSON_BYTES = 10 * 1024 * 1024
+MAX_UPLOAD_BYTES = 1024 * 1024 * 1024
+MAX_DRAINED_BYTES = 64 * 1024 * 1024
+"""How much of an unwanted body is read so that the connection can go on; beyond it the connection is closed."""
+CHUNK_BYTES = 256 * 1024
+IDLE_SECONDS = 300
+
+_HOST = re.compile(r"[A-Za-z0-9.:\[\]-]{1,255}")
+_LOG = logging.getLogger("runner.simulator")
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What goes back: ``content`` is bytes, or a file that is streamed (and may be asked for in ranges)."""
+
+    status: int
+    content: bytes | Path
+    kind: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def json_reply(status: int, value: Any, headers: Mapping[str, str] | None = None) -> Reply:
+    return Reply(status, json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"), headers=headers or {})
+
+
+class Body:
+    """The request's body, read at most once and never held whole unless asked for as JSON."""
+
+    def __init__(self, source: BinaryIO, length: int | None) -> None:
+        """``length`` is None for a chunked body."""
+        self._length = length or 0
+        self._pieces = _chunked(source) if length is None else _counted(source, length)
+        self.finished = length == 0
+
+    def chunks(self, most: int = MAX_UPLOAD_BYTES) -> Iterator[bytes]:
+        """The bytes as they come.  Raises Refusal beyond ``most``."""
+        too_large = Refusal("too-large", f"the body is larger than {most} bytes")
+        if self._length > most:
+            raise too_large
+        size = 0
+        for piece in self._pieces:
+            size += len(piece)
+            if size > most:
+                raise too_large
+            yield piece
+        self.finished = True
+
+    def json(self) -> Any:
+        """Raises Refusal for what is not JSON, or larger than 10 MiB."""
+        try:
+            return json.loads(b"".join(self.chunks(MAX_JSON_BYTES)).decode("utf-8"))
+        except (ValueError, RecursionError):
+            raise Refusal("invalid", "the body is not JSON") from None
+
+    def drain(self) -> None:
+        """Read what is left, within bounds; ``finished`` says whether that was all."""
+        try:
+            for _ in self.chunks(MAX_DRAINED_BYTES):
+                pass
+        except (Refusal, ValueError, OSError):
+            self.finished = False
+
+
+def _counted(source: BinaryIO, length: int) -> Iterator[bytes]:
+    while length > 0:
+        piece = source.read(min(length, CHUNK_BYTES))
+        if not piece:
+            raise ConnectionResetError("the body ended early")
+        length -= len(piece)
+        yield piece
+
+
+def _chunked(source: BinaryIO) -> Iterator[bytes]:
+    while size := _chunk_size(source.readline(1024)):
+        yield from _counted(source, size)
+        source.readline(8)
+    while source.readline(8192).strip():
+        pass  # trailers
+
+
+def _chunk_size(line: bytes) -> int:
+    digits = line.split(b";")[0].strip()
+    if not re.fullmatch(rb"[0-9A-Fa-f]{1,12}", digits):
+        raise ConnectionResetError("the chunk size cannot be read")
+    return int(digits, 16)
+
+
+@dataclass(frozen=True)
+class Request:
+    """``params`` are the named parts of the path, ``base`` the scheme and host that the caller used."""
+
+    headers: Mapping[str, str]
+    query: Mapping[str, str]
+    params: Mapping[str, str]
+    body: Body
+    base: str
+    faults: Sequence[Fault] = ()
+
+    def fault(self, do: str) -> Fault | None:
+        """The rule that fires on this call and does ``do``."""
+        return next((rule for rule in self.faults if rule.do == do), None)
+
+
+Handler = Callable[[Request], Reply]
+
+
+@dataclass(frozen=True)
+class Route:
+    """One call: ``call`` is the word that fault rules use, ``pattern`` a path with ``{names}``."""
+
+    method: str
+    pattern: str
+    call: str
+    handle: Handler
+
+
+@dataclass(frozen=True)
+class Wire:
+    """One family's calls, and how it says no: ``refuse(refusal)`` and ``fail(status, code, message)``."""
+
+    routes: Sequence[Route]
+    refuse: Callable[[Refusal], Reply]
+    fail: Callable[[int, str, str], Reply]
+
+
+class _Cut(Exception):
+    """Stop talking: after half of ``reply``, or without a word."""
+
+    def __init__(self, reply: Reply | None) -> None:
+        super().__init__()
+        self.reply = reply
+
+
+class App:
+    """Finds the route, lets the faults have their way, and turns refusals into the wire's words."""
+
+    def __init__(self, wires: Sequence[Wire], faults: Faults) -> None:
+        self._routes = [(_compiled(route.pattern), route, wire) for wire in wires for route in wire.routes]
+        self._faults = faults
+        self.stopping = threading.Event()
+
+    def answer(self, method: str, target: str, request: Request) -> Reply:
+        """``target`` is the path with its query."""
+        path, query = _split(target)
+        matches = [(m, route, wire) for regex, route, wire in self._routes if (m := regex.fullmatch(path))]
+        if not matches:
+            return json_reply(404, {"error": "the simulator has no such path"})
+        for match, route, wire in matches:
+            if route.method == method:
+                params = {name: unquote(value) for name, value in match.groupdict().items()}
+                rules = self._faults.for_call(route.call)
+                return self._call(route, wire, _with(request, query, params, rules))
+        allowed = ", ".join(sorted({route.method for _, route, _ in matches}))
+        return json_reply(405, {"error": "the path has no such method"}, {"Allow": allowed})
+
+    def _call(self, route: Route, wire: Wire, request: Request) -> Reply:
+        for rule in request.faults:
+            if rule.do == "latency":
+                self.stopping.wait(rule.seconds)
+        ending = next((rule for rule in request.faults if rule.ends_call), None)
+        if ending is None:
+            return _handled(route, wire, request)
+        if ending.http_status is not None:
+            return _failed(wire, ending, ending.http_status)
+        if ending.do == "error-code":
+            return _failed(wire, ending, 200)
+        return _spoiled(_handled(route, wire, request), wire, ending)
+
+
+def _handled(route: Route, wire: Wire, request: Request) -> Reply:
+    try:
+        return route.handle(request)
+    except Refusal as refusal:
+        return wire.refuse(refusal)
+    except (ConnectionError, TimeoutError):
+        raise  # the caller went away
+    except Exception:
+        _LOG.exception("the simulator failed at %s", route.call)
+        return wire.fail(500, "InternalError", "the simulator failed; this is a bug in runner")
+
+
+def _spoiled(reply: Reply, wire: Wire, rule: Fault) -> Reply:
+    """What the caller sees of a call that had its effect."""
+    if rule.do == "500-after":
+        return _failed(wire, rule, 500)
+    if rule.do == "garbage":
+        return Reply(200, b"<html><body>upstream is busy</body></html>", "text/html")
+    if rule.do in ("lost-reply", "cut"):
+        raise _Cut(reply if rule.do == "cut" else None)
+    return reply
+
+
+def _failed(wire: Wire, rule: Fault, status: int) -> Reply:
+    code = rule.code or {429: "TooManyRequests", 200: "InternalError"}.get(status, "InternalError")
+    reply = wire.fail(status, code, rule.message or "simulated failure")
+    if rule.retry_after is None:
+        return reply
+    return Reply(reply.status, reply.content, reply.kind, {"Retry-After": f"{rule.retry_after:g}"})
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(pattern)))
+
+
+def _split(target: str) -> tuple[str, dict[str, str]]:
+    try:
+        parts = urlsplit(target)
+        return parts.path, dict(parse_qsl(parts.query, keep_blank_values=True, max_num_fields=100))
+    except ValueError:
+        return "", {}
+
+
+def _with(request: Request, query: Mapping[str, str], params: Mapping[str, str], faults: Sequence[Fault]) -> Request:
+    return Request(request.headers, query, params, request.body, request.base, faults)
+
+
+class Connection(BaseHTTPRequestHandler):
+    """One connection, kept alive between requests."""
+
+    protocol_version = "HTTP/1.1"
+    server_version = "runner-simulator"
+    sys_version = ""
+    disable_nagle_algorithm = True
+    wbufsize = 64 * 1024
+    timeout = IDLE_SECONDS
+    server: Server
+
+    def handle_expect_100(self) -> bool:
+        go_on = super().handle_expect_100()
+        self.wfile.flush()
+        return go_on
+
+    def _respond(self) -> None:
+        body = self._body()
+        if body is None:
+            self._send(json_reply(400, {"error": "the body's length cannot be told"}))
+            self.close_connection = True
+            return
+        request = Request(self.headers, {}, {}, body, f"http://{self._host()}")  # type: ignore[arg-type]
+        try:
+            reply = self.server.app.answer(self.command, self.path, request)
+            body.drain()
+            if not body.finished:
+                self.close_connection = True
+            self._send(reply)
+        except _Cut as cut:
+            self.close_connection = True
+            if cut.reply is not None:
+                self._send(cut.reply, half=True)
+
+    do_GET = do_POST = do_PUT = do_DELETE = _respond
+
+    def _body(self) -> Body | None:
+        """None when its length cannot be told for certain."""
+        length, coding = self.headers.get_all("Content-Length"), self.headers.get("Transfer-Encoding")
+        if coding is not None:
+            return Body(self.rfile, None) if coding.lower() == "chunked" and not length else None  # type: ignore[arg-type]
+        if not length:
+            return Body(self.rfile, 0)  # type: ignore[arg-type]
+        good = len(length) == 1 and re.fullmatch(r"[0-9]{1,15}", length[0])
+        return Body(self.rfile, int(length[0])) if good else None  # type: ignore[arg-type]
+
+    def _host(self) -> str:
+        host = self.headers.get("Host", "")
+        return host if _HOST.fullmatch(host) else self.server.authority
+
+    def _send(self, reply: Reply, *, half: bool = False) -> None:
+        content = reply.content
+        if isinstance(content, bytes):
+            self._send_head(reply.status, reply.kind, len(content), reply.headers)
+            self.wfile.write(content[: len(content) // 2] if half else content)
+            return
+        with content.open("rb") as file:
+            size = content.stat().st_size
+            span = _span(self.headers.get("Range"), size)
+            if span is None:
+                self._send_head(416, reply.kind, 0, {"Content-Range": f"bytes */{size}"})
+                return
+            start, end = span
+            partial = {"Content-Range": f"bytes {start}-{end - 1}/{size}"} if end - start < size else {}
+            headers = {"Accept-Ranges": "bytes", **reply.headers, **partial}
+            self._send_head(206 if partial else reply.status, reply.kind, end - start, headers)
+            self.wfile.flush()
+            count = (end - start) // 2 if half else end - start
+            if count:
+                self.connection.sendfile(file, start, count)
+
+    def _send_head(self, status: int, kind: str, length: int, headers: Mapping[str, str]) -> None:
+        self.send_response(HTTPStatus(status))
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(length))
+        for name, value in headers.items():
+            self.send_header(name, value)
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        _LOG.debug(format, *args)
+
+
+def _span(header: str | None, size: int) -> tuple[int, int] | None:
+    """The half-open range asked for; the whole when none is, or none that can be read; None: outside the file."""
+    match = re.fullmatch(r"bytes=(\d{0,15})-(\d{0,15})", header or "")
+    if not match or not (match[1] or match[2]):
+        return 0, size
+    if not match[1]:
+        return (max(size - int(match[2]), 0), size) if int(match[2]) and size else None
+    start, end = int(match[1]), min(int(match[2]) + 1 if match[2] else size, size)
+    if match[2] and int(match[2]) < start:
+        return 0, size
+    return (start, end) if start < size else None
+
+
+class Server(ThreadingHTTPServer):
+    """A thread per connection, and a way to end them all."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, address: tuple[str, int], app: App) -> None:
+        self.app = app
+        self._open: set[socket.socket] = set()
+        self._changed = threading.Condition()
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        super().__init__(address, Connection)
+        host = f"[{address[0]}]" if ":" in address[0] else address[0]
+        self.authority = f"{host}:{self.server_address[1]}"
+
+    def server_bind(self) -> None:
+        """Without the look-up of the host's full name, which may take seconds."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._changed:
+            self._open.add(request)
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            with self._changed:
+                self._open.discard(request)
+                self._changed.notify_all()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the base class's signature
+        """A caller that went away is no news."""
+        _LOG.debug("a connection broke", exc_info=True)
+
+    def close(self) -> None:
+        """Stop listening, end every connection, and wait for the calls under way."""
+        self.app.stopping.set()
+        self.shutdown()
+        self.server_close()
+        with self._changed:
+            for connection in self._open:
+                try:
+                    connection.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass  # already gone
+            self._changed.wait_for(lambda: not self._open, timeout=10)

@@ -1,0 +1,77 @@
+"""Write shards to disk, one behind the other, in one pass over a batch's rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from runner.edge.world import World
+from runner.errors import RunnerError
+from runner.request import custom_id, identify
+from runner.resolve import Resolved, at_positions
+from runner.shard import Shard, cut
+
+
+@dataclass(frozen=True)
+class ShardFile:
+    """A shard's request lines, complete and closed.  `path` is named by the shard's digest."""
+
+    shard: Shard
+    path: Path
+    bytes: int
+
+
+def shards_of(world: World, resolved: Resolved) -> Iterator[Shard]:
+    """The shards that `spool` will write, without their bodies."""
+    assert resolved.ledger is not None
+    records = ((identity, size) for identity, size, _ in at_positions(resolved.ledger, resolved.todo))
+    return cut(records, world.providers[resolved.batch.spec.provider].traits.shard)
+
+
+def spool(world: World, resolved: Resolved) -> Iterator[ShardFile]:
+    """Every shard of a batch, written when it is asked for.  The caller removes each file when it has left.
+
+    Raises RunnerError when a row no longer renders to what was planned.
+    """
+    folder = world.cache / "spool"
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = _lines(resolved)
+    for shard in shards_of(world, resolved):
+        path = folder / f"{shard.digest}.jsonl"
+        size = 0
+        with path.open("wb", buffering=1 << 20) as file:
+            for identity in shard:
+                found, line = next(lines, (b"", b""))
+                if found != identity:
+                    raise _changed(resolved)
+                size += file.write(line)
+        yield ShardFile(shard, path, size)
+
+
+def _lines(resolved: Resolved) -> Iterator[tuple[bytes, bytes]]:
+    """Identity and request line of every request to submit, in order."""
+    salt, samples = resolved.batch.salt, resolved.batch.spec.samples
+    frame = resolved.rendering.frame
+    wanted = iter(resolved.todo)
+    position = next(wanted, None)
+    for count, (_, text) in enumerate(resolved.rendering.bodies()):
+        while position is not None and position < (count + 1) * samples:
+            body = text.encode()
+            identity = identify(salt, body, position - count * samples + 1)
+            yield (
+                identity,
+                b"%b%b%b%b%b\n" % (frame.before, custom_id(identity).encode(), frame.between, body, frame.after),
+            )
+            position = next(wanted, None)
+        if position is None:
+            return
+
+
+def _changed(resolved: Resolved) -> RunnerError:
+    spec = resolved.batch.spec
+    return RunnerError(
+        f"the rows of {spec.name} no longer render to what was planned: the input or a template changed meanwhile",
+        where=str(spec.at("input")),
+        hint="Run the same command again; nothing of this shard was sent.",
+    )

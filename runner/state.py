@@ -1,0 +1,431 @@
+"""State: everything we believe about tasks, folded from events.
+
+The document is JSON, one line per task and batch, and holds no secret, no prompt and no result.  :func:`fold` is the one
+place where an event changes a belief; :func:`forbids` says which events have been overtaken by another run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, assert_never
+
+from runner.errors import RunnerError
+from runner.fingerprint import Fingerprint
+from runner.model import Offer
+from runner.provider import Progress
+from runner.result import Counts
+from runner.task import ABANDONED, BEGUN, COLLECTED, ENDED, OPEN, STAGED, VOID, Claim, Task
+
+FORMAT = 1
+
+
+# ---- beliefs -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pin:
+    """The model chosen for a batch, and the selector that it was chosen for."""
+
+    selector: str
+    offer: Offer
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Every request of the batch as it stood at ``key`` is in some task: nothing is left to submit.
+
+    Rows are counted with samples; ``needs`` are the tasks that hold the batch's requests.
+    """
+
+    key: str
+    fingerprint: Fingerprint
+    rows: int
+    requests: int
+    needs: tuple[str, ...]
+    revision: str = ""
+    """Blob with the template and one rendered example, "" when they are dropped."""
+    current: bool = True
+    """False once something happened that may leave requests to be asked again."""
+
+
+@dataclass(frozen=True)
+class Publication:
+    """The output as last written.  ``key`` digests all that went into it."""
+
+    key: str
+    path: str
+    sha256: str
+    counts: Counts
+    at: float
+
+
+@dataclass(frozen=True)
+class BatchState:
+    """``on_remove`` is what the spec said last, for the day on which there is no spec any more."""
+
+    on_remove: str = "keep"
+    pin: Pin | None = None
+    covered: Coverage | None = None
+    published: Publication | None = None
+
+
+@dataclass(frozen=True)
+class State:
+    """``serial`` grows by one with every write; ``writer`` names the write, so that a lost reply can be recognised."""
+
+    lineage: str | None = None
+    serial: int = 0
+    writer: str = ""
+    batches: Mapping[str, BatchState] = field(default_factory=dict)
+    tasks: Mapping[str, Task] = field(default_factory=dict)
+
+    def of(self, batch: str) -> list[Task]:
+        return [task for task in self.tasks.values() if task.batch == batch]
+
+
+# ---- events --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pinned:
+    batch: str
+    pin: Pin
+
+
+@dataclass(frozen=True)
+class Declared:
+    batch: str
+    on_remove: str
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What we mean to do, with who claims it and until when.  Written before anything is sent."""
+
+    task: Task
+
+
+@dataclass(frozen=True)
+class Renewed:
+    by: str
+    until: float
+
+
+@dataclass(frozen=True)
+class Staged:
+    """Durable before the costly call: from here on it may have happened."""
+
+    task: str
+    by: str
+    at: float
+    marker: str
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """The provider has it: by its own answer, by having been found, or by a person's word."""
+
+    task: str
+    remote_id: str
+    at: float
+
+
+@dataclass(frozen=True)
+class Voided:
+    """The start is known not to have happened."""
+
+    task: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Abandoned:
+    task: str
+
+
+@dataclass(frozen=True)
+class Checked:
+    task: str
+    progress: Progress
+    at: float
+
+
+@dataclass(frozen=True)
+class Collected:
+    task: str
+    at: float
+    results: str
+    outcomes: str
+    counts: tuple[int, int, int]
+    again: int
+    tokens: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """Unanswered requests of these tasks are not to be asked again: ``why`` is "cancelled" or "gave_up"."""
+
+    tasks: tuple[str, ...]
+    why: str
+
+
+@dataclass(frozen=True)
+class Forgiven:
+    """`runner retry`: ``scope`` is "failed" or "all"."""
+
+    tasks: tuple[str, ...]
+    scope: str
+
+
+@dataclass(frozen=True)
+class Covered:
+    batch: str
+    coverage: Coverage
+
+
+@dataclass(frozen=True)
+class Published:
+    batch: str
+    publication: Publication
+
+
+@dataclass(frozen=True)
+class Removed:
+    tasks: tuple[str, ...]
+    batches: tuple[str, ...] = ()
+
+
+Event = (
+    Pinned
+    | Declared
+    | Begun
+    | Renewed
+    | Staged
+    | Submitted
+    | Voided
+    | Abandoned
+    | Checked
+    | Collected
+    | Stopped
+    | Forgiven
+    | Covered
+    | Published
+    | Removed
+)
+
+
+def fold(state: State, event: Event) -> State:
+    """The state after ``event``.  An event about a task that is gone changes nothing."""
+    match event:
+        case Pinned(batch, pin):
+            return _batch(state, batch, pin=pin)
+        case Declared(batch, on_remove):
+            return _batch(state, batch, on_remove=on_remove)
+        case Begun(task):
+            return replace(state, tasks={**state.tasks, task.id: task})
+        case Renewed(by, until):
+            claimed = {t.id: replace(t, claim=Claim(by, until)) for t in state.tasks.values() if _held(t, by)}
+            return replace(state, tasks={**state.tasks, **claimed})
+        case Staged(id, _, at, marker):
+            return _task(state, id, phase=STAGED, staged_at=at, marker=marker)
+        case Submitted(id, remote_id, at):
+            return _task(state, id, phase=OPEN, remote_id=remote_id, started_at=at, claim=None)
+        case Voided(id, reason):
+            begun = state.tasks.get(id)
+            if begun is not None and begun.phase == BEGUN:
+                return fold(state, Removed((id,)))  # nothing was sent: nothing to remember
+            return _reopen(_task(state, id, phase=VOID, error=reason, claim=None), (id,))
+        case Abandoned(id):
+            return _reopen(_task(state, id, phase=ABANDONED, claim=None), (id,))
+        case Checked(id, progress, at):
+            return _checked(state, id, progress, at)
+        case Collected(id, at, results, outcomes, counts, again, tokens):
+            state = _task(
+                state,
+                id,
+                phase=COLLECTED,
+                collected_at=at,
+                results=results,
+                outcomes=outcomes,
+                counts=counts,
+                again=again,
+                tokens=tokens,
+            )
+            return _reopen(state, (id,)) if again else state
+        case Stopped(ids, why):
+            for id in ids:
+                state = _task(state, id, stopped=why)
+            return state
+        case Forgiven(ids, scope):
+            for id in ids:
+                state = _task(state, id, forgiven=scope)
+            return _reopen(state, ids)
+        case Covered(batch, coverage):
+            return _batch(state, batch, covered=coverage)
+        case Published(batch, publication):
+            return _batch(state, batch, published=publication)
+        case Removed(ids, batches):
+            state = _reopen(state, ids)
+            return replace(
+                state,
+                tasks={id: task for id, task in state.tasks.items() if id not in ids},
+                batches={name: batch for name, batch in state.batches.items() if name not in batches},
+            )
+    assert_never(event)
+
+
+def forbids(state: State, event: Event) -> str:
+    """Why ``event`` no longer holds because of what another run wrote meanwhile; "" when it does."""
+    match event:
+        case Begun(task):
+            known = state.tasks.get(task.id)
+            if known is not None and known.claim != task.claim:
+                return f"task {task.id} was begun by another run"
+        case Staged(id, by, _, _):
+            begun = state.tasks.get(id)
+            if begun is None or begun.phase != BEGUN or begun.claim is None or begun.claim.by != by:
+                return f"the claim on task {id} was lost"
+        case _:
+            pass
+    return ""
+
+
+def _held(task: Task, by: str) -> bool:
+    return task.claim is not None and task.claim.by == by and task.phase in (BEGUN, STAGED)
+
+
+def _task(state: State, id: str, **changes: Any) -> State:
+    if id not in state.tasks:
+        return state
+    return replace(state, tasks={**state.tasks, id: replace(state.tasks[id], **changes)})
+
+
+def _batch(state: State, name: str, **changes: Any) -> State:
+    return replace(state, batches={**state.batches, name: replace(state.batches.get(name, BatchState()), **changes)})
+
+
+def _reopen(state: State, tasks: Iterable[str]) -> State:
+    """Requests of these tasks may have to be asked again: batches that rely on them are no longer covered."""
+    touched = set(tasks)
+    changed = {
+        name: replace(batch, covered=replace(batch.covered, current=False))
+        for name, batch in state.batches.items()
+        if batch.covered is not None and batch.covered.current and touched.intersection(batch.covered.needs)
+    }
+    return replace(state, batches={**state.batches, **changed}) if changed else state
+
+
+def _checked(state: State, id: str, progress: Progress, at: float) -> State:
+    task = state.tasks.get(id)
+    if task is None or task.phase != OPEN:
+        return state
+    counts = (progress.total, progress.succeeded, progress.failed)
+    if not progress.phase.ended:
+        return _task(state, id, raw=progress.raw, progress=counts)
+    return _task(
+        state,
+        id,
+        phase=ENDED,
+        ended_at=at,
+        raw=progress.raw,
+        progress=counts,
+        ending=progress.phase.value,
+        error=progress.error,
+        retryable=progress.retryable,
+    )
+
+
+# ---- the document --------------------------------------------------------------------------------------------------
+
+UPGRADES: list[Callable[[dict[str, Any]], dict[str, Any]]] = []
+"""``UPGRADES[n]`` turns a document of format n+1 into one of format n+2."""
+
+
+class Unreadable(RunnerError):
+    """The state document is not one that this version can read."""
+
+
+def dump(state: State) -> bytes:
+    """The document, one line per batch and task, keys in a fixed order: small diffs, and quick to write."""
+    head = {"format": FORMAT, "lineage": state.lineage, "serial": state.serial, "writer": state.writer}
+    body = ",\n".join(
+        f"{_dumps(name)}: {{\n{rows}\n}}" if rows else f"{_dumps(name)}: {{}}"
+        for name, rows in (
+            ("batches", _rows(state.batches, _batch_line)),
+            ("tasks", _rows(state.tasks, _task_line)),
+        )
+    )
+    return f"{_dumps(head)[:-1]},\n{body}\n}}\n".encode()
+
+
+def load(data: bytes) -> State:
+    """Raises Unreadable for what is not a state document, or one of a newer version."""
+    try:
+        document = json.loads(data)
+        format = document["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise Unreadable(f"the state document cannot be read: {error}") from None
+    if not isinstance(format, int) or format < 1 or format > FORMAT:
+        raise Unreadable(
+            f"the state document has format {format!r}; this runner reads formats 1 to {FORMAT}",
+            hint="Use a runner at least as new as the one that wrote it.",
+        )
+    for upgrade in UPGRADES[format - 1 :]:
+        document = upgrade(document)
+    try:
+        return State(
+            lineage=document["lineage"],
+            serial=document["serial"],
+            writer=document["writer"],
+            batches={name: _batch_from(data) for name, data in document["batches"].items()},
+            tasks={id: Task.from_json(id, data) for id, data in document["tasks"].items()},
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise Unreadable(f"the state document is damaged: {type(error).__name__}: {error}") from None
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _rows(items: Mapping[str, Any], line: Callable[[Any], str]) -> str:
+    return ",\n".join(f"{_dumps(name)}: {line(value)}" for name, value in sorted(items.items()))
+
+
+def _task_line(task: Task) -> str:
+    """Serialised once per value: a state of a thousand tasks is written hundreds of times, and few of them change."""
+    cached: str | None = task.__dict__.get("_line")
+    if cached is None:
+        cached = _dumps(task.to_json())
+        object.__setattr__(task, "_line", cached)
+    return cached
+
+
+def _batch_line(batch: BatchState) -> str:
+    cached: str | None = batch.__dict__.get("_line")
+    if cached is None:
+        data: dict[str, Any] = {"on_remove": batch.on_remove} if batch.on_remove != "keep" else {}
+        if batch.pin is not None:
+            data["pin"] = {"selector": batch.pin.selector, "offer": batch.pin.offer.to_json()}
+        if batch.covered is not None:
+            data["covered"] = {**vars(batch.covered), "needs": list(batch.covered.needs)}
+        if batch.published is not None:
+            data["published"] = {**vars(batch.published), "counts": batch.published.counts.to_json()}
+        cached = _dumps(data)
+        object.__setattr__(batch, "_line", cached)
+    return cached
+
+
+def _batch_from(data: Mapping[str, Any]) -> BatchState:
+    pin, covered, published = data.get("pin"), data.get("covered"), data.get("published")
+    if published is not None:
+        counts = {key: value for key, value in published["counts"].items() if key != "total"}
+        published = Publication(**{**published, "counts": Counts(**counts)})
+    return BatchState(
+        on_remove=data.get("on_remove", "keep"),
+        pin=None if pin is None else Pin(pin["selector"], Offer.from_json(pin["offer"])),
+        covered=None if covered is None else Coverage(**{**covered, "needs": tuple(covered["needs"])}),
+        published=published,
+    )

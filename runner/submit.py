@@ -1,0 +1,312 @@
+"""Submit: events around the one costly call, for a few shards at a time.
+
+::
+
+    Begun       what we mean to do, with who claims it and until when
+    stage       upload: free, repeatable; an orphan harms nobody
+    Staged      durable; from here on it may have happened
+    start       THE call that costs money; never repeated
+    Submitted   the provider's id for it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from threading import Event, Thread
+from typing import TypeVar
+
+from runner.digests import DigestMap
+from runner.edge.world import World
+from runner.errors import Busy, Interrupted, ProviderError, Refused, RunnerError
+from runner.journal import Guard, Journal, Overtaken
+from runner.known import identities
+from runner.provider import Job, Provider, Upload
+from runner.refresh import job_of
+from runner.resolve import Resolved
+from runner.spool import ShardFile, spool
+from runner.state import Begun, Removed, Renewed, Staged, State, Submitted, Voided
+from runner.state import Event as StateEvent
+from runner.task import COLLECTED, Claim, Task, task_id
+
+_T = TypeVar("_T")
+
+AT_ONCE = 4
+"""How many tasks may be between Staged and Submitted."""
+LEASE = 60.0
+"""Seconds that a claim is believed without word from its holder."""
+_LAST_WORDS = 4.0
+"""Seconds that starts under way may still take once this run was asked to stop."""
+
+
+@dataclass
+class Report:
+    """What became of the submits, by spec.  ``error`` is the first clear no; ``tasks`` are those made in this run."""
+
+    tasks: dict[str, list[str]] = field(default_factory=dict)
+    outcomes: dict[str, str] = field(default_factory=dict)
+    details: dict[str, str] = field(default_factory=dict)
+    error: RunnerError | None = None
+    retry_after: float | None = None
+
+    def note(self, spec: str, outcome: str, detail: str) -> None:
+        """The worst outcome of a spec's shards stands for it."""
+        order = ("done", "skipped", "busy", "unsure", "refused")
+        if order.index(outcome) > order.index(self.outcomes.get(spec, "done")):
+            self.outcomes[spec], self.details[spec] = outcome, detail
+
+
+@dataclass(frozen=True)
+class _Item:
+    resolved: Resolved
+    file: ShardFile
+    last: bool
+
+    @property
+    def spec(self) -> str:
+        return self.resolved.batch.spec.name
+
+
+class Submission:
+    """One pass over everything there is to submit.  ``covered`` makes the events that follow a batch's last shard."""
+
+    def __init__(
+        self,
+        world: World,
+        journal: Journal,
+        base: State,
+        covered: Callable[[Resolved, Sequence[str]], Iterable[StateEvent]],
+    ) -> None:
+        self._world = world
+        self._journal = journal
+        self._base = base
+        self._covered = covered
+        self._ours: set[str] = set()
+        self._closed: dict[str, str] = {}
+        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="submit")
+        self.report = Report()
+
+    def run(self, batches: Sequence[Resolved]) -> Report:
+        """Raises Interrupted when asked to stop, after what was under way is recorded."""
+        total = sum(resolved.demand.shards for resolved in batches)
+        items = self._items(batches)
+        sent = 0
+        with _Heartbeat(self._world, self._journal):
+            while group := list(islice(items, AT_ONCE)):
+                self._send(group)
+                sent += len(group)
+                self._world.progress("submitting", sent, total)
+        self._pool.shutdown(wait=False)
+        return self.report
+
+    def _items(self, batches: Sequence[Resolved]) -> Iterator[_Item]:
+        """Shards to send, batch by batch; a provider that said no, or not now, is not asked for more."""
+        for resolved in batches:
+            spec = resolved.batch.spec
+            self.report.tasks.setdefault(spec.name, [])
+            self.report.outcomes.setdefault(spec.name, "done")
+            if spec.provider in self._closed:
+                self.report.note(spec.name, self._closed[spec.provider], "not tried: see above")
+                continue
+            try:
+                for count, file in enumerate(spool(self._world, resolved), start=1):
+                    yield _Item(resolved, file, last=count == resolved.demand.shards)
+                    if spec.provider in self._closed:
+                        break
+            except RunnerError as error:
+                self._refuse(spec.name, error)
+
+    # ---- a group of shards -----------------------------------------------------------------------------------------
+
+    def _send(self, group: list[_Item]) -> None:
+        try:
+            tasks = {item.file.shard.digest: self._task(item) for item in group}
+            begun = self._begin(group, tasks)
+            if begun:
+                self._finish(begun, self._start(self._stage(begun)))
+        finally:
+            for item in group:
+                item.file.path.unlink(missing_ok=True)
+
+    def _task(self, item: _Item) -> Task:
+        spec, shard, demand = item.resolved.batch.spec, item.file.shard, item.resolved.demand
+        attempt = 1
+        while task_id(shard.digest, attempt) in self._journal.state.tasks:
+            attempt += 1
+        now = self._world.clock.now()
+        return Task(
+            id=task_id(shard.digest, attempt),
+            batch=spec.name,
+            provider=spec.provider,
+            model=item.resolved.batch.model or "",
+            shard=self._world.store.put(shard.requests),
+            requests=shard.count,
+            max_wait=spec.wait.max,
+            give_up=spec.wait.give_up,
+            begun_at=now,
+            attempt=attempt,
+            claim=Claim(self._world.who, now + LEASE),
+            cost=_share(item.resolved, shard.count),
+            currency=demand.price.currency if demand.price else "",
+        )
+
+    def _begin(self, group: list[_Item], tasks: dict[str, Task]) -> list[tuple[_Item, Task]]:
+        """Write Begun for those that no other run has begun meanwhile."""
+        pairs = [(item, tasks[item.file.shard.digest]) for item in group]
+        try:
+            self._journal.write(*[Begun(task) for _, task in pairs], guard=self._guard(group))
+        except Overtaken as error:
+            if len(group) > 1:  # one of them is taken: find out which
+                return [pair for item in group for pair in self._begin([item], tasks)]
+            self.report.note(group[0].spec, "skipped", error.message)
+            return []
+        for item, task in pairs:
+            self._ours.add(task.id)
+            self.report.tasks[item.spec].append(task.id)
+        return pairs
+
+    def _guard(self, group: list[_Item]) -> Guard:
+        """Two runs may cut the same requests into different shards: compare request by request."""
+
+        def guard(state: State) -> str:
+            for task in state.tasks.values():
+                if task.id in self._ours or not _alive(task) or _alive(self._base.tasks.get(task.id)):
+                    continue
+                theirs = DigestMap()
+                for identity in identities(self._world.store.get(task.shard)):
+                    theirs.add(identity)
+                if any(identity in theirs for item in group for identity in item.file.shard):
+                    return f"another run has begun some of the same requests, as task {task.id}"
+            return ""
+
+        return guard
+
+    def _stage(self, begun: list[tuple[_Item, Task]]) -> list[tuple[_Item, Task, Upload]]:
+        staged = []
+        events: list[StateEvent] = []
+        calls = [self._pool.submit(self._provider(task).stage, _job(item, task)) for item, task in begun]
+        for (item, task), answer in zip(begun, self._answers(calls), strict=True):
+            if isinstance(answer, Upload):
+                staged.append((item, task, answer))
+            else:  # uploading is free and was not seen to succeed: nothing costly was asked
+                events.append(Voided(task.id, _why(answer)))
+                self._trouble(item, answer, "the upload")
+        now = self._world.clock.now()
+        events += [Staged(task.id, self._world.who, now, upload.marker) for _, task, upload in staged]
+        if self._world.stop.is_set():
+            self._journal.write(*[Voided(task.id, "interrupted before its start") for _, task in begun])
+            raise Interrupted
+        try:
+            self._journal.write(*events)
+        except Overtaken as error:  # our claim was lost: another run answers for these now
+            for item, _ in begun:
+                self.report.note(item.spec, "skipped", error.message)
+            return []
+        return staged
+
+    def _start(self, staged: list[tuple[_Item, Task, Upload]]) -> list[StateEvent]:
+        events: list[StateEvent] = []
+        calls = [
+            self._pool.submit(self._provider(task).start, _job(item, task), upload) for item, task, upload in staged
+        ]
+        for (item, task, _), answer in zip(staged, self._answers(calls), strict=True):
+            if isinstance(answer, str):
+                events.append(Submitted(task.id, answer, self._world.clock.now()))
+            elif isinstance(answer, Refused | Busy):
+                events.append(Removed((task.id,)))  # a clear no: nothing was made, nothing to remember
+                self._trouble(item, answer, "the start")
+            else:
+                self._trouble(item, answer, "the start")  # nobody knows: it stays Staged, to be settled
+        return events
+
+    def _finish(self, begun: list[tuple[_Item, Task]], events: list[StateEvent]) -> None:
+        for item, _ in begun:
+            if item.last and self.report.outcomes[item.spec] in ("done", "unsure") and item.resolved.complete:
+                events += self._covered(item.resolved, self.report.tasks[item.spec])
+        self._journal.write(*events)
+        if self._world.stop.is_set():
+            raise Interrupted
+
+    # ---- conversations ---------------------------------------------------------------------------------------------
+
+    def _provider(self, task: Task) -> Provider:
+        return self._world.providers[task.provider]
+
+    def _answers(self, calls: Sequence[Future[_T]]) -> list[_T | BaseException | None]:
+        """What each call came to.  Asked to stop, it waits a little longer for them; None for one left behind."""
+        left = set(calls)
+        patience = _LAST_WORDS
+        while left and patience > 0:
+            left = wait(left, timeout=0.2).not_done
+            if self._world.stop.is_set():
+                patience -= 0.2
+        return [None if call in left else call.exception() or call.result() for call in calls]
+
+    def _trouble(self, item: _Item, error: object, what: str) -> None:
+        provider = item.resolved.batch.spec.provider
+        match error:
+            case Refused():
+                self._refuse(item.spec, error)
+                if error.credentials:
+                    self._closed[provider] = "refused"
+            case Busy(retry_after=seconds):
+                self.report.note(item.spec, "busy", f"{what}: {error.message}")
+                self.report.retry_after = max(self.report.retry_after or 0.0, seconds or 0.0)
+                self._closed[provider] = "busy"
+            case ProviderError():
+                outcome = "unsure" if what == "the start" else "busy"
+                self.report.note(item.spec, outcome, f"{what}: {error.message}")
+                self._closed[provider] = "busy"
+            case None:
+                self.report.note(item.spec, "unsure", f"{what} was interrupted")
+            case Exception():
+                raise error
+
+    def _refuse(self, spec: str, error: RunnerError) -> None:
+        self.report.note(spec, "refused", error.message)
+        self.report.error = self.report.error or error
+
+
+def _alive(task: Task | None) -> bool:
+    """Whether a task stands for its requests: they are on their way, or came to something."""
+    return task is not None and (task.on_its_way or task.phase == COLLECTED)
+
+
+def _job(item: _Item, task: Task) -> Job:
+    return replace(job_of(task), file=item.file.path)
+
+
+def _why(error: object) -> str:
+    return error.message[:300] if isinstance(error, RunnerError) else "interrupted"
+
+
+def _share(resolved: Resolved, requests: int) -> float | None:
+    """A shard's part of the estimate, by its number of requests."""
+    demand = resolved.demand
+    if demand.price is None or demand.tokens is None or demand.tokens.output is None:
+        return None
+    return round(demand.price.cost(demand.tokens.input, demand.tokens.output) * requests / demand.submit, 9)
+
+
+class _Heartbeat:
+    """Renews this run's claims while it lives."""
+
+    def __init__(self, world: World, journal: Journal) -> None:
+        self._world = world
+        self._journal = journal
+        self._done = Event()
+        self._thread = Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+
+    def _beat(self) -> None:
+        while not self._done.wait(LEASE / 3):
+            state = self._journal.state
+            if any(task.claim and task.claim.by == self._world.who for task in state.tasks.values()):
+                self._journal.write(Renewed(self._world.who, self._world.clock.now() + LEASE))

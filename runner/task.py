@@ -1,0 +1,138 @@
+"""A Task: a shard sent to a provider, or about to be."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from runner.result import Counts
+
+# What became of each request of a collected task: one letter per request, in the shard's order.
+ANSWERED = ord("a")
+FINAL = ord("f")
+"""Failed, and the same bytes would fail again."""
+RETRYABLE = ord("r")
+LOST = ord("m")
+"""No line came back for it; may be asked again."""
+
+BEGUN = "begun"
+"""We mean to send it.  Nothing costly was asked."""
+STAGED = "staged"
+"""From here on the start may have happened."""
+OPEN = "open"
+"""The provider has it."""
+ENDED = "ended"
+"""The provider is done with it; its results are not here yet."""
+COLLECTED = "collected"
+VOID = "void"
+"""The start is known not to have happened."""
+ABANDONED = "abandoned"
+"""A person said that it is to be forgotten."""
+
+ON_ITS_WAY = frozenset({BEGUN, STAGED, OPEN, ENDED})
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Who works on a task, and until when (Unix seconds) that is believed without word from them."""
+
+    by: str
+    until: float
+
+
+@dataclass(frozen=True)
+class Task:
+    """Times are Unix seconds, None for what has not happened.  Blobs are named by their sha256."""
+
+    id: str
+    batch: str
+    provider: str
+    model: str
+    shard: str
+    """Digest of the request identities; also the name of the blob that lists them."""
+    requests: int
+    max_wait: int
+    give_up: int
+    begun_at: float
+    phase: str = BEGUN
+    attempt: int = 1
+    """The how-manieth task for this shard."""
+    claim: Claim | None = None
+    staged_at: float | None = None
+    marker: str = ""
+    started_at: float | None = None
+    remote_id: str = ""
+    raw: str = ""
+    """The provider's own word for where it stands."""
+    progress: tuple[int | None, int | None, int | None] = (None, None, None)
+    """Total, succeeded, failed."""
+    ended_at: float | None = None
+    ending: str = ""
+    """succeeded, failed, expired or cancelled."""
+    error: str = ""
+    retryable: bool = True
+    """Of a task that failed whole: whether sending the same bytes again may help."""
+    collected_at: float | None = None
+    results: str = ""
+    """Blob of the raw results, as they came."""
+    outcomes: str = ""
+    """Blob of what became of each request, in the shard's order."""
+    counts: tuple[int, int, int] = (0, 0, 0)
+    """Requests answered, failed, missing."""
+    again: int = 0
+    """Of those, how many may be asked again."""
+    tokens: tuple[int, int] = (0, 0)
+    """Input and output tokens of the answers, as the provider counted them."""
+    cost: float | None = None
+    """What the plan estimated."""
+    currency: str = ""
+    stopped: str = ""
+    """"cancelled" or "gave_up": unanswered requests are not to be asked again."""
+    forgiven: str = ""
+    """"failed" or "all": those outcomes no longer count, as `runner retry` asked."""
+
+    @property
+    def name(self) -> str:
+        """What the provider's console shows: the batch, and enough of the shard's digest to recognise it."""
+        return f"{self.batch[:40]}-{self.shard[:16]}-{self.attempt}"
+
+    @property
+    def on_its_way(self) -> bool:
+        return self.phase in ON_ITS_WAY
+
+    def rows(self) -> Counts:
+        """Requests by outcome; all pending until collected."""
+        if self.phase == COLLECTED:
+            return Counts(*self.counts)
+        return Counts(pending=self.requests) if self.on_its_way else Counts()
+
+    def to_json(self) -> dict[str, Any]:
+        """Only what differs from a field's default, so that the state stays readable."""
+        data: dict[str, Any] = {}
+        for spec in fields(self):
+            value = getattr(self, spec.name)
+            if spec.name == "id" or value == spec.default:
+                continue
+            if isinstance(value, Claim):
+                value = {"by": value.by, "until": value.until}
+            data[spec.name] = list(value) if isinstance(value, tuple) else value
+        return data
+
+    @classmethod
+    def from_json(cls, id: str, data: Mapping[str, Any]) -> Task:
+        values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in data.items()}
+        if "claim" in values:
+            values["claim"] = Claim(**values["claim"])
+        return cls(id=id, **values)
+
+
+def task_id(shard: str, attempt: int) -> str:
+    """The same shard sent the same time round has the same id in every run, so that two runs collide and notice."""
+    return "t-" + hashlib.sha256(f"{shard}:{attempt}".encode()).hexdigest()[:12]
+
+
+def attempts(tasks: Iterable[Task], shard: str) -> int:
+    """How many tasks were made of this shard so far."""
+    return max((task.attempt for task in tasks if task.shard == shard), default=0)

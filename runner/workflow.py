@@ -1,0 +1,227 @@
+"""The verbs in order: what each command does, as a short tuple of steps.
+
+::
+
+    plan    load → refresh → resolve → make_plan
+    apply   plan → approve → collect, cancel, submit, publish → (with --wait) look again until quiet
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from runner.apply import Apply
+from runner.edge.files import write_atomic
+from runner.edge.world import World
+from runner.errors import LimitExceeded, RunnerError, StalePlan
+from runner.journal import Journal
+from runner.outcome import Outcome
+from runner.plan import Facts, Plan, make_plan, over_limits
+from runner.project import Limits
+from runner.refresh import News, fold_all, refresh
+from runner.resolve import Options, Resolved, resolve
+from runner.spec import Spec
+from runner.state import State
+from runner.task import Task
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person asked for on the command line."""
+
+    select: tuple[str, ...] = ()
+    options: Options = Options()
+    allow: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A plan, and what is needed to carry it out."""
+
+    plan: Plan
+    resolved: tuple[Resolved, ...]
+    news: News
+    selected: Callable[[Task], bool]
+
+
+def prepare(world: World, specs: Sequence[Spec], state: State, request: Request) -> Prepared:
+    """Plan: reads the world, changes nothing in it but caches."""
+    chosen = select(specs, request.select)
+    names = frozenset(spec.name for spec in chosen) if request.select else None
+
+    def selected(task: Task) -> bool:
+        return names is None or task.batch in names
+
+    news = refresh(world, state, offline=request.options.offline, only=selected)
+    believed = fold_all(state, news.events)
+    resolved = resolve(world, chosen, believed, request.options)
+    declared = {spec.name for spec in specs}
+    facts = Facts(
+        unsettled=news.unsettled,
+        busy=news.busy,
+        removed={name: batch.on_remove for name, batch in believed.batches.items() if name not in declared},
+        cancels=frozenset(name for name, provider in world.providers.items() if provider.traits.cancels),
+        selected=names,
+    )
+    notes = _notes(world, state, resolved, request.options)
+    demands = [one.demand for one in resolved]
+    plan = make_plan(demands, believed, facts, world.clock.now(), notes)
+    plan = replace(plan, lineage=state.lineage, serial=state.serial)
+    limits, per_spec = allowed(world.project.limits, world.project.per_spec, request.allow or {})
+    return Prepared(replace(plan, over=over_limits(plan, limits, per_spec)), tuple(resolved), news, selected)
+
+
+def select(specs: Sequence[Spec], patterns: Sequence[str]) -> list[Spec]:
+    """Specs whose name fits one of the globs, all of them without any.  Raises RunnerError for a glob that fits none."""
+    unmatched = [glob for glob in patterns if not any(fnmatchcase(spec.name, glob) for spec in specs)]
+    if unmatched:
+        names = ", ".join(sorted(spec.name for spec in specs)[:20]) or "none"
+        raise RunnerError(f"no spec is named {', '.join(map(repr, unmatched))}", hint=f"The specs are: {names}")
+    return [spec for spec in specs if not patterns or any(fnmatchcase(spec.name, glob) for glob in patterns)]
+
+
+def _notes(world: World, state: State, resolved: Sequence[Resolved], options: Options) -> list[str]:
+    notes = []
+    if state.lineage is None:
+        notes.append("There is no state yet: everything counts as new, so the counts are upper bounds.")
+    if options.offline:
+        notes.append("Offline: no provider was asked; tasks are shown as they were last seen.")
+    unpinned = sorted(one.batch.spec.name for one in resolved if one.batch.offer is None)
+    if unpinned:
+        notes.append(f"No model is chosen yet for {', '.join(unpinned)}: that takes the provider's list.")
+    bounds = sorted({one.batch.spec.provider for one in resolved if one.demand.price and one.demand.price.upper_bound})
+    notes += [f"{name} lists no batch price: costs there are the online price, an upper bound." for name in bounds]
+    used = sorted({one.batch.spec.provider for one in resolved if one.demand.submit})
+    notes += [note for name in used for note in getattr(world.providers[name], "notes", ())]
+    return notes
+
+
+def allowed(limits: Limits, per_spec: Limits, allow: Mapping[str, float]) -> tuple[Limits, Limits]:
+    """The limits, with those that ``--allow NAME=VALUE`` names replaced.  Raises RunnerError for other names."""
+    for name, value in allow.items():
+        scope, _, key = name.rpartition(".")
+        if scope not in ("", "per_spec") or key not in ("requests", "tokens", "cost"):
+            raise RunnerError(
+                f"--allow does not know {name!r}",
+                hint="It takes requests, tokens, cost, per_spec.requests, per_spec.tokens or per_spec.cost.",
+            )
+        target = per_spec if scope else limits
+        if key == "cost":
+            changed = replace(target, cost=dict.fromkeys(target.cost or [""], value))
+        elif key == "requests":
+            changed = replace(target, requests=int(value))
+        else:
+            changed = replace(target, tokens=int(value))
+        limits, per_spec = (limits, changed) if scope else (changed, per_spec)
+    return limits, per_spec
+
+
+# ---- apply ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Approval:
+    """``digest``: what was reviewed.  ``lineage`` and ``serial``: the state that a saved plan was made from."""
+
+    digest: str | None = None
+    saved: bool = False
+    lineage: str | None = None
+    serial: int = 0
+
+
+def check_approval(plan: Plan, approval: Approval) -> None:
+    """Raises StalePlan when ``plan`` is not what was approved.  An approval by digest outlives unrelated collects."""
+    if approval.saved and (approval.lineage, approval.serial) != (plan.lineage, plan.serial):
+        raise StalePlan(
+            f"the saved plan is stale: it was made at serial {approval.serial} of the state, which is at {plan.serial}",
+            hint="Make the plan again.",
+            commands=["runner plan --out FILE"],
+        )
+    if approval.digest is not None and approval.digest != plan.digest:
+        raise StalePlan(
+            f"what apply would do is not what was approved: the digest is {plan.digest}, not {approval.digest}",
+            hint="Review the plan again.",
+            commands=["runner plan"],
+        )
+
+
+def carry_out(
+    world: World,
+    journal: Journal,
+    prepared: Prepared,
+    request: Request,
+    *,
+    wait: bool,
+    timeout: float | None,
+) -> Outcome:
+    """Apply an approved plan.  Over a limit, everything but the submits is done, and LimitExceeded is in the errors."""
+    plan = prepared.plan
+    apply = Apply(
+        world,
+        journal,
+        plan,
+        prepared.resolved,
+        prepared.news,
+        selected=prepared.selected,
+        options=request.options,
+        submits=not plan.over,
+    )
+    deadline = None if timeout is None else world.clock.now() + timeout
+    if plan.over:
+        apply.outcome.errors.append(over_error(plan))
+    apply.once()
+    if wait or online(world, prepared):
+        apply.until_quiet(deadline)
+    return apply.finish()
+
+
+def online(world: World, prepared: Prepared) -> bool:
+    """Whether some batch makes progress only while this run lives."""
+    names = {one.batch.spec.provider for one in prepared.resolved}
+    return any(world.providers[name].traits.needs_us for name in names)
+
+
+def over_error(plan: Plan) -> LimitExceeded:
+    what = "; ".join(str(over) for over in plan.over)
+    names = dict.fromkeys(_allow_name(over.name) for over in plan.over)
+    return LimitExceeded(
+        f"over the limits of runner.yaml: {what}",
+        hint="Nothing was submitted.  Select fewer specs, raise the limit, or lift it for once:",
+        commands=[f"runner apply --allow {name}=VALUE" for name in names],
+    )
+
+
+def _allow_name(name: str) -> str:
+    scope, _, rest = name.partition(".")
+    return f"per_spec.{rest.rpartition('.')[2]}" if scope == "per_spec" else name
+
+
+# ---- saved plans -----------------------------------------------------------------------------------------------------
+
+
+def save_plan(plan: Plan, request: Request, path: Path) -> None:
+    """Keep a plan with what it was asked with, for :func:`load_plan`.  It holds no prompt and no secret."""
+    asked = {"select": list(request.select), "upgrade": request.options.upgrade}
+    write_atomic(
+        path, [json.dumps({**plan.to_json(), "request": asked}, ensure_ascii=False, indent=2).encode() + b"\n"]
+    )
+
+
+def load_plan(path: Path, request: Request, expect: str | None) -> tuple[Approval, Request]:
+    """The approval that a saved plan is, and the request that it was made with.  Raises RunnerError."""
+    try:
+        document = json.loads(path.read_bytes())
+        state, asked = document["state"], document["request"]
+        approval = Approval(expect or document["digest"], True, state["lineage"], state["serial"])
+        options = replace(request.options, upgrade=asked["upgrade"])
+        return approval, replace(request, select=tuple(asked["select"]), options=options)
+    except OSError as error:
+        raise RunnerError(f"the plan {path} cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError):
+        raise RunnerError(
+            f"{path} is not a plan that this version of runner saved", commands=["runner plan --out FILE"]
+        ) from None
