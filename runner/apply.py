@@ -83,10 +83,8 @@ class Apply:
             self._tell_waiting()
             self._world.clock.sleep(min(pause, deadline - now) if deadline else pause, self._world.stop)
             self._check_stop()
-            self._look_again()
-            pause = min(pause * 1.5, max(self._poll() * 20, 2.0), 60.0)
-            if self._look_moved:
-                pause = self._poll()
+            moved = self._look_again()
+            pause = self._poll() if moved else min(pause * 1.5, max(self._poll() * 20, 2.0), 60.0)
 
     def finish(self) -> Outcome:
         """Count rows, and name what only a person can settle."""
@@ -292,9 +290,8 @@ class Apply:
 
     # ---- waiting ---------------------------------------------------------------------------------------------------
 
-    _look_moved = False
-
-    def _look_again(self) -> None:
+    def _look_again(self) -> bool:
+        """One more round; whether anything but the time has moved on."""
         before = self._journal.state.serial
         news = refresh(self._world, self._journal.refresh(), only=self._selected)
         events = [event for event in news.events if _is_news(self._journal.state, event)]
@@ -305,9 +302,7 @@ class Apply:
         if self._left and self._submits:
             self._submit_left()
         self._publish()
-        self._look_moved = any(task.phase != OPEN for task in self._tasks(OPEN, ENDED)) or (
-            self._journal.state.serial != before
-        )
+        return self._journal.state.serial != before
 
     def _submit_left(self) -> None:
         """A provider's queue was full: try again with what is still unsent."""

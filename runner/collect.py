@@ -13,6 +13,7 @@ from runner.edge.files import Spooled
 from runner.edge.outputs import write_output
 from runner.edge.paths import inside
 from runner.edge.world import World
+from runner.errors import Interrupted
 from runner.known import OUTCOME, Known, Verdict, outcome_at
 from runner.provider import Provider
 from runner.refresh import job_of
@@ -63,7 +64,7 @@ def judge_for(schema: Mapping[str, Any] | None) -> Judge:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a task's raw results hold.  ``unreadable`` lines and ``strangers`` (ids never asked) are kept in the raw blob."""
+    """What a task's raw results hold; ``unreadable`` lines and ``strangers`` (ids never asked) stay in the raw blob."""
 
     event: Collected
     unreadable: int
@@ -74,8 +75,14 @@ def collect(world: World, task: Task, judge: Judge) -> Reading:
     """Fetch an ended task's results and say what became of each request.  Raises ProviderError, OSError."""
     provider = world.providers[task.provider]
     spooled = world.store.spool()
+
+    def keep(data: bytes) -> None:
+        if world.stop.is_set():
+            raise Interrupted
+        spooled.write(data)
+
     try:
-        provider.results(job_of(task), spooled.write)
+        provider.results(job_of(task), keep)
         return _read(world, task, provider, spooled, judge)
     except BaseException:
         spooled.drop()
@@ -221,7 +228,9 @@ def _output_lines(world: World, resolved: Resolved, answers: Answers, tally: _Ta
     ledger = iter(resolved.ledger or measure(world, resolved.rendering))
     include_input = "input" in spec.output.include
     for count, row in enumerate(rows_of(world.root, spec)):
-        if not count & 0x3FFF:
+        if not count & 0xFFF:
+            if world.stop.is_set():
+                raise Interrupted
             world.progress(f"writing {spec.output.path}", count, None)
         key = row_key(spec, row)
         for sample in range(1, spec.samples + 1):

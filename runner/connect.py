@@ -20,7 +20,7 @@ from runner.registry import build
 
 
 class Providers(Mapping[str, Provider]):
-    """The providers of runner.yaml, each built when it is first needed: one without a key does not hinder the others."""
+    """The providers of runner.yaml, each built when first needed: one without a key does not hinder the others."""
 
     def __init__(self, root: Path, configs: Mapping[str, ProviderConfig], closing: ExitStack) -> None:
         self._root = root

@@ -1,7 +1,7 @@
 """Millions of request digests in little memory: 16 bytes each, plus a small value where one is wanted.
 
-A Python dict of a million digests takes some 150 MB; this takes 30.  Records lie in buckets by their digest's first bits,
-each bucket a bytearray searched by `find`, which runs at memory speed over the few hundred bytes of a bucket.
+A Python dict of a million digests takes some 150 MB; this takes 30.  Records lie in buckets by their digest's first
+bits, each bucket a bytearray searched by `find`, which runs at memory speed over the few hundred bytes of a bucket.
 """
 
 from __future__ import annotations

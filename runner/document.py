@@ -217,7 +217,8 @@ class _Builder:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         place = self._mark(mark) if mark else Mark(self.file, 1, 1)
         words = [getattr(error, "context", None), getattr(error, "problem", None)]
-        return place.problem("not valid YAML: " + ", ".join(word for word in words if word))
+        hint = "indent with spaces, not tabs" if mark and self.text[mark.index : mark.index + 1] == "\t" else ""
+        return place.problem("not valid YAML: " + ", ".join(word for word in words if word), hint)
 
     def _document(self) -> Node | None:
         """The next document, None for one that is empty or spoiled."""

@@ -12,6 +12,7 @@ import os
 import stat
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from runner.schema import SECRETS, answer_schema, check, nearest, schema_text, s
 from runner.spec import Spec, Variant
 
 RUNNER_YAML = "runner.yaml"
+MAX_PROBLEMS = 5_000
+"""After so many, no further document is read."""
 
 _INPUTS = (".jsonl", ".json", ".csv", ".tsv", ".jsonl.gz", ".json.gz", ".csv.gz", ".tsv.gz", ".parquet")
 _OUTPUTS = (".jsonl", ".csv", ".parquet")
@@ -95,7 +98,12 @@ class _Reading:
             list(self._documents(Project.specs))  # all that can be said of them is whether they are YAML
             return
         self._survey(runner)
-        entries = [self._entry(document, runner) for document in self._documents(self._specs_folder(runner))]
+        entries = []
+        for document in self._documents(self._specs_folder(runner)):
+            if len(self.problems) > MAX_PROBLEMS:
+                self.problems.append(document.mark.problem("too many problems: nothing from here on was read"))
+                break
+            entries.append(self._entry(document, runner))
         self._check_names(entries)
         self._check_outputs(entries)
         if not self.problems:
@@ -239,21 +247,29 @@ class _Reading:
             self.problems.append(at.problem(f"{shown(named)} {error}"))
             return None
         if not named.lower().endswith(suffixes):
-            self.problems.append(at.problem(f"{shown(named)} is no kind of file that is known", _known(suffixes)))
+            self.problems.append(
+                at.problem(f"{shown(named)} is not a kind of file that runner reads", _known(suffixes))
+            )
             return None
         if not os.path.isfile(self._root / relative):  # noqa: PTH113  never raises
-            self.problems.append(at.problem(f"there is no file {shown(named)}", self._neighbour(named)))
+            self.problems.append(at.problem(f"there is no file {shown(named)}", self._neighbour(relative)))
             return None
         self._material.add(folded(relative))
         return relative
 
-    def _neighbour(self, path: str) -> str:
-        folder, name = os.path.split(path)
+    def _neighbour(self, relative: str) -> str:
+        """A hint that names the file that may have been meant."""
+        folder, name = os.path.split(relative)
+        if os.path.isdir(self._root / relative):  # noqa: PTH112  never raises
+            return "it is a folder"
         try:
-            beside = os.listdir(self._root / folder)  # noqa: PTH208
+            beside = [other for other in os.listdir(self._root / folder) if other.isprintable()]  # noqa: PTH208
         except OSError:
-            return "the path is relative to the project's root"
-        return nearest(name, (other for other in beside if other.isprintable())) or "the folder is empty"
+            beside = []
+        meant = [os.path.normpath(f"{folder or '.'}/{other}") for other in get_close_matches(name, beside, 1, 0.75)]
+        if meant and not self._grounds.private(meant[0]):
+            return f"did you mean `{meant[0]}`?"
+        return "the path is relative to the project's root"
 
     def _texts(self, document: Document) -> Mapping[str, str]:
         """The template files that the document names."""
@@ -296,20 +312,19 @@ class _Reading:
                     self.problems.append(other.problem(f"the name {shown(name)} is taken", f"it is again at {_at(at)}"))
 
     def _check_outputs(self, entries: list[_Entry]) -> None:
-        first: dict[str, tuple[Mark, str]] = {}
+        first: dict[str, tuple[Mark, Variant]] = {}
         for entry in entries:
-            at = entry.document.locate(("output", "path"))
+            path = ("output", "path")
+            at = entry.document.locate(path if entry.document.node(path) else ("name",))
             for variant in entry.variants:
-                shared = f"the output {shown(variant.output)} is also that of"
                 try:
                     place = folded(self._output(variant.output))
                 except ValueError as error:
                     self.problems.append(at.problem(f"the output {shown(variant.output)} {error}"))
                     break
-                other, name = first.setdefault(place, (at, variant.name))
-                if name != variant.name:
-                    self.problems.append(at.problem(f"{shared} `{name}`, at {_at(other)}", "give each its own"))
-                    self.problems.append(other.problem(f"{shared} `{variant.name}`, at {_at(at)}", "give each its own"))
+                before = first.setdefault(place, (at, variant))
+                if before != (at, variant):
+                    self.problems += _same_output(before, (at, variant))
                     break
 
     def _output(self, path: str) -> str:
@@ -319,10 +334,22 @@ class _Reading:
         if compared in self._material or compared.split("/")[0] in _KEPT:
             raise ValueError("would overwrite what the project is made of")
         if not (path.lower().endswith(_OUTPUTS) and compared.endswith(_OUTPUTS)):
-            raise ValueError(f"is no kind of file that is written; {_known(_OUTPUTS)}")
+            raise ValueError(f"is not a kind of file that runner writes; {_known(_OUTPUTS)}")
         if os.path.isdir(self._root / relative):  # noqa: PTH112  never raises
             raise ValueError("is a folder")
         return relative
+
+
+def _same_output(one: tuple[Mark, Variant], other: tuple[Mark, Variant]) -> Iterator[Problem]:
+    if one[0] == other[0]:  # a matrix, or `defaults`
+        names = f"both `{one[1].name}` and `{other[1].name}`"
+        yield one[0].problem(
+            f"the output {shown(one[1].output)} is that of {names}", "let it vary, as with `{{ name }}`"
+        )
+        return
+    for (at, variant), (there, twin) in ((one, other), (other, one)):
+        message = f"the output {shown(variant.output)} is also that of `{twin.name}`, at {_at(there)}"
+        yield at.problem(message, "give each its own")
 
 
 def _open_at_once(path: str, flags: int) -> int:

@@ -145,7 +145,7 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """Of submits and cancels only: what costs money or cannot be undone, and nothing that time changes by itself."""
+        """Of submits and cancels only: what costs money or cannot be undone, nothing that time changes by itself."""
         return "sha256:" + digest(canonical([_approved(c) for c in self.changes if c.action in _APPROVED]))
 
     @property

@@ -38,7 +38,7 @@ class Question:
     """The neutral prompt, filled for one row, that every family encodes in its own way.
 
     Exactly one of ``messages`` (chat) and ``text`` (plain completion) is set.  ``schema`` is the JSON Schema that the
-    answer has to fit.  ``parameters`` hold ``temperature`` and the like, as the provider names them, `extra_body` merged.
+    answer has to fit.  ``parameters`` hold ``temperature`` and the like, as the provider names them.
     """
 
     messages: tuple[Message, ...] = ()
@@ -49,7 +49,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Frame:
-    """A request line without its two variable parts: ``before`` custom_id ``between`` body ``after``, newline excluded."""
+    """A request line without its two variable parts: ``before`` custom_id ``between`` body ``after``, no newline."""
 
     before: bytes
     between: bytes
@@ -170,6 +170,10 @@ class Provider(Protocol):
 
     name: str
     traits: Traits
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a person should know before anything is sent, such as that uploads travel in clear text."""
 
     def offers(self) -> Sequence[Offer]:
         """The models on sale, from the provider's own list where it has one."""

@@ -54,7 +54,7 @@ def _simulator(config: ProviderConfig, hands: Hands) -> Provider:
         _limited(SIMULATOR, config),
         hands.http,
         base_url=hands.simulator_url if url is None else lambda: url,
-        api_key=_key(config, hands) if "api_key" in config.settings else lambda: "simulator",
+        api_key=_key(config, hands) if "api_key" in config.settings else lambda: "any-key-will-do",
         project_id="simulator",
         request_line=_request_line(config),
         catalogue=_simulated_models if url is None else None,

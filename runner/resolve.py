@@ -1,10 +1,10 @@
-"""Resolve specs against the world: fingerprint inputs, choose models, and find out which requests are still to be asked."""
+"""Resolve specs against the world: fingerprint inputs, choose models, find out which requests are still to be asked."""
 
 from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from runner.batch import Batch, explain, fingerprint_of, publish_key
@@ -15,16 +15,15 @@ from runner.edge.world import World
 from runner.errors import Busy, Problem, RunnerError, Unsure
 from runner.estimate import tokens as estimate_tokens
 from runner.fingerprint import digest_of
-from runner.known import Known, gather
+from runner.known import Known, gather, unpack
 from runner.model import Offer, Selector, choose, modality_problems, parameter_problems
 from runner.plan import Demand, Tokens
 from runner.provider import Provider
 from runner.rendering import Rendering, compile_in
 from runner.request import identify
-from runner.shard import Shard, TooLarge, cut
+from runner.shard import TooLarge, cut
 from runner.spec import Spec
 from runner.state import Pin, State
-from runner.task import Task
 
 
 @dataclass(frozen=True)
@@ -169,7 +168,9 @@ def _resolve(
     prompt = compile_in(world.root, spec)
     if offer is not None:
         _check_expressible(spec, offer)
-    fingerprint = fingerprint_of(spec, offer.id if offer else None, input_fingerprint(world.root, spec.input.path), prompt.sources)
+    fingerprint = fingerprint_of(
+        spec, offer.id if offer else None, input_fingerprint(world.root, spec.input.path), prompt.sources
+    )
     key = "" if prompt.local_images else digest_of(fingerprint)
     batch = Batch(spec, offer, fingerprint, key)
     rendering = Rendering(world.root, batch, prompt, provider)
@@ -182,44 +183,40 @@ def _resolve(
         )
         return Resolved(batch, demand, rendering, pin=pin, distinct=covered.requests)
     ledger = measure(world, rendering)
-    looked = _look(ledger, knowledge.of(batch), planned, spec, options.sample)
-    if not looked.rows:
+    look = _Look(knowledge.of(batch), planned, spec, options.sample)
+    try:
+        shards = [shard.digest for shard in cut(look.run(ledger), provider.traits.shard)]
+    except TooLarge as error:
+        raise RunnerError(f"in {spec.input.path}: {error}", where=str(spec.at("input"))) from None
+    if not look.rows:
         raise RunnerError(
             f"the input {spec.input.path} has no rows" + (" that `where` keeps" if spec.input.where else ""),
             where=str(spec.at("input")),
             hint="Fill the file, or remove the spec.",
         )
-    try:
-        shards = list(_summaries(cut(looked.sizes(ledger), provider.traits.shard)))
-    except TooLarge as error:
-        raise RunnerError(f"in {spec.input.path}: {error}", where=str(spec.at("input"))) from None
     demand = Demand(
         spec.name,
         spec.provider,
         batch.model,
-        looked.rows,
-        submit=len(looked.todo),
+        look.rows,
+        submit=len(look.todo),
         shards=len(shards),
         identity=hashlib.sha256("".join(shards).encode()).hexdigest() if shards else "",
-        reason=explain(covered.fingerprint if covered else None, fingerprint, looked.fresh, looked.again),
-        tokens=Tokens(looked.tokens, _output_bound(spec, offer, len(looked.todo))) if looked.todo else None,
+        reason=explain(covered.fingerprint if covered else None, fingerprint, look.fresh, look.again),
+        tokens=Tokens(look.tokens, _output_bound(spec, offer, len(look.todo))) if look.todo else None,
         price=offer.price if offer else None,
-        needs=tuple(looked.needs),
+        needs=look.needs,
     )
     return Resolved(
         batch,
         _finish(world, state, batch, demand),
         rendering,
         ledger,
-        looked.todo,
+        look.todo,
         pin,
         complete=options.sample is None,
-        distinct=looked.distinct,
+        distinct=look.distinct,
     )
-
-
-def _summaries(shards: Iterable[Shard]) -> Iterator[str]:
-    return (shard.digest for shard in shards)
 
 
 def _finish(world: World, state: State, batch: Batch, demand: Demand) -> Demand:
@@ -269,18 +266,52 @@ def _records(world: World, rendering: Rendering) -> Iterator[Record]:
             yield identify(salt, body, sample), size + extra, tokens
 
 
-@dataclass
-class _Looked:
-    todo: array[int]
-    rows: int = 0
-    fresh: int = 0
-    again: int = 0
-    tokens: int = 0
-    distinct: int = 0
-    needs: list[str] = field(default_factory=list)
+class _Look:
+    """Sorts the requests of a ledger by what is known of each.
 
-    def sizes(self, ledger: Ledger) -> Iterator[tuple[bytes, int]]:
-        return ((identity, size) for identity, size, _ in at_positions(ledger, self.todo))
+    ``planned`` grows by those to submit, so that two specs do not plan the same one.
+    """
+
+    def __init__(self, known: Known, planned: DigestMap, spec: Spec, sample: int | None) -> None:
+        self.todo = array("I")
+        self.rows = self.fresh = self.again = self.tokens = 0
+        self._known = known
+        self._planned = planned
+        self._attempts = spec.attempts
+        self._last = None if sample is None else sample * spec.samples
+        self._seen = DigestMap()
+        self._needed: set[int] = set()
+
+    def run(self, ledger: Ledger) -> Iterator[tuple[bytes, int]]:
+        """Identity and size of each request to submit, once, in order."""
+        known = self._known
+        get, needs_asking = (known.map.get if len(known.map) else None), known.needs_asking
+        add, plan, todo = self._seen.add, self._planned.add, self.todo
+        last, attempts = self._last, self._attempts
+        count = tokens = again = 0
+        for digest, size, estimate in ledger:
+            count += 1
+            value = get(digest) if get else None
+            if value is not None:
+                if add(digest):
+                    self._needed.add(unpack(value).task)
+                if not needs_asking(digest, attempts):
+                    continue
+            if (last is None or count <= last) and plan(digest):
+                todo.append(count - 1)
+                tokens += estimate
+                again += value is not None and not unpack(value).new
+                yield digest, size
+        self.rows, self.tokens, self.again, self.fresh = count, tokens, again, len(todo) - again
+
+    @property
+    def distinct(self) -> int:
+        return len(self._seen) + self.fresh
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Tasks that hold requests of the batch."""
+        return tuple(sorted(self._known.tasks[index].id for index in self._needed))
 
 
 def at_positions(ledger: Ledger, positions: Iterable[int]) -> Iterator[Record]:
@@ -293,35 +324,6 @@ def at_positions(ledger: Ledger, positions: Iterable[int]) -> Iterator[Record]:
             position = next(wanted, None)
             if position is None:
                 return
-
-
-def _look(ledger: Ledger, known: Known, planned: DigestMap, spec: Spec, sample: int | None) -> _Looked:
-    """Sort every request by what is known of it.  ``planned`` grows by those to submit, so that none is planned twice."""
-    looked = _Looked(array("I"))
-    last = None if sample is None else sample * spec.samples
-    todo, seen, needed = looked.todo, DigestMap(), set[int]()
-    get, add, plan = known.map.get, seen.add, planned.add
-    anything, attempts = len(known.map) > 0, spec.attempts
-    count = 0
-    for digest, _size, tokens in ledger:
-        count += 1
-        value = get(digest) if anything else None
-        if value is not None:
-            if add(digest):
-                needed.add(value >> 24 & 0xFFFFFF)
-            if not known.needs_asking(digest, attempts):
-                continue
-        if (last is None or count <= last) and plan(digest):
-            todo.append(count - 1)
-            looked.tokens += tokens
-            if value is None or value >> 56 == 0:
-                looked.fresh += 1
-            else:
-                looked.again += 1
-    looked.rows = count
-    looked.distinct = len(seen) + looked.fresh
-    looked.needs = sorted(known.tasks[index].id for index in needed)
-    return looked
 
 
 # ---- checks before anything is sent --------------------------------------------------------------------------------
@@ -357,10 +359,3 @@ def _surely_longer(text: str, size: int, limit: int) -> bool:
 def _row_error(rendering: Rendering, number: int, what: str) -> RunnerError:
     spec = rendering.batch.spec
     return RunnerError(f"row {number:,} of {spec.input.path}: {what}", where=str(spec.at("prompt")))
-
-
-def tasks_of(state: State, ids: Iterable[str]) -> list[Task]:
-    return [state.tasks[id] for id in ids if id in state.tasks]
-
-
-Named = Mapping[str, Resolved]

@@ -151,8 +151,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
         )
         self.globals.clear()
         self.globals.update(_FUNCTIONS, **variables)
-        self.filters = bounds.filters
-        self.tests = bounds.tests
+        self.filters = dict(bounds.filters)
+        self.tests = dict(bounds.tests)
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         if type(obj) is dict:

@@ -78,8 +78,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"known: {', '.join(f'`{known}`' for known in words[:20])}" if words else ""
 
 
-def shown(value: Any) -> str:
-    """A value as a message may quote it: short, safe on a terminal, without a URL's credentials."""
+def shown(value: Any, *, quoted: bool = False) -> str:
+    """A value as a message may repeat it: short, safe on a terminal, without a URL's credentials.
+
+    ``quoted`` tells text from a number that is spelt like it.
+    """
     if isinstance(value, dict | list):
         return _TYPES["object" if isinstance(value, dict) else "array"]
     if value is None:
@@ -87,7 +90,8 @@ def shown(value: Any) -> str:
     text = value[:600] if isinstance(value, str) else json.dumps(value)
     text = re.sub(r"://[^/\s@]*@", "://…@", text)
     safe = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-    return f"`{safe}`" if len(safe) <= 60 else f"`{safe[:59]}…`"
+    safe = safe if len(safe) <= 60 else f"{safe[:59]}…"
+    return f'`"{safe}"`' if quoted and isinstance(value, str) else f"`{safe}`"
 
 
 def check(document: Document, validator: Validator, hints: Mapping[str, str] | None = None) -> list[Problem]:
@@ -176,8 +180,9 @@ class _Explained:
         if error.validator == "enum":
             hint = nearest(value, schema["enum"]) if isinstance(value, str) else ""
             return at.problem(f"{shown(value)} is not one of {_listed(schema['enum'])}", hint)
+        got = shown(value, quoted=error.validator in ("const", "type"))
         if error.validator == "const":
-            return at.problem(f"expected `{schema['const']}`, got {shown(value)}")
+            return at.problem(f"expected `{schema['const']}`, got {got}")
         if "errorMessage" in schema:
             return at.problem(schema["errorMessage"], _examples(schema))
         if error.validator in ("minLength", "minItems", "minProperties"):
@@ -190,7 +195,7 @@ class _Explained:
         expected = schema.get("title") or " or ".join(_TYPES[name] for name in types)
         quote = "string" in types and error.validator == "type" and not isinstance(value, dict | list | None)
         hint = f'write it in quotes: "{json.dumps(value)}"' if quote and "pattern" not in schema else _examples(schema)
-        return at.problem(f"expected {expected}, got {shown(value)}", hint)
+        return at.problem(f"expected {expected}, got {got}", hint)
 
 
 def _wrong_type(error: _Error) -> bool:

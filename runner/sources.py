@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
 from types import CodeType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jinja2
 from jinja2 import TemplateSyntaxError, nodes
@@ -51,8 +51,8 @@ class Compiled:
     """All there is to know of one template by itself.  ``code`` is None where it has no use, for the ``findings``.
 
     ``references``: the templates that it includes, imports or extends.  ``columns``: what it looks up in `row`; None
-    where it uses `row` in any other way.  ``vars``: what it looks up in `vars` without a default.  ``names``: what else it
-    expects to be there.  ``defines``: what it sets itself.
+    where it uses `row` in any other way.  ``vars``: what it looks up in `vars` without a default.  ``names``: what else
+    it expects to be there.  ``defines``: what it sets itself.
     """
 
     findings: tuple[Finding, ...]
@@ -153,14 +153,17 @@ def _problems(source: Source, spec: Spec, known: frozenset[str]) -> Iterator[Pro
 def compiled(name: str, text: str, expression: bool = False) -> Compiled:
     """Compile a template, or an expression.  The batches of a matrix share what they find here."""
     empty = nodes.Template([], lineno=1)
+    findings: list[Finding] = []
     try:
         if len(text) > MAX_SOURCE:
             refuse(f"it is longer than {MAX_SOURCE // 2**10} KiB")
         environment = Sandbox({}, {})
         tree = attempt(_parse_expression if expression else _parse, environment, text)
         findings = attempt(_misuses, tree)
-        return Compiled(tuple(findings), empty) if findings else attempt(_compiled, environment, tree, name)
+        return attempt(_compiled, environment, tree, name, findings)
     except Exception as error:
+        if findings:
+            return Compiled(tuple(findings), empty)
         line = error.lineno if isinstance(error, TemplateSyntaxError) else 1
         why = error.message if isinstance(error, TemplateSyntaxError | SecurityError) else str(error)
         hint = "`where` is a bare expression, without {{ }}" if expression and "{{" in text else ""
@@ -183,16 +186,19 @@ def _parse_expression(environment: Sandbox, text: str) -> nodes.Template:
     return tree
 
 
-def _compiled(environment: Sandbox, tree: nodes.Template, name: str) -> Compiled:
+def _compiled(environment: Sandbox, tree: nodes.Template, name: str, findings: Iterable[Finding]) -> Compiled:
+    for node in tree.find_all((nodes.Filter, nodes.Test)):  # unknown ones are among the findings, and no reason to stop
+        known: dict[str, Any] = environment.filters if isinstance(node, nodes.Filter) else environment.tests
+        known.setdefault(node.name, str)
     row = [node for node in tree.find_all(nodes.Name) if node.name == "row"]
     columns = [column for _, column in lookups(tree, "row")]
     expected = find_undeclared_variables(tree) - VARIABLES - FUNCTIONS - _IN_PLACES
     names = [node for node in tree.find_all(nodes.Name) if node.ctx == "load" and node.name in expected]
     return Compiled(
-        findings=(),
+        findings=tuple(findings),
         tree=tree,
         code=environment.compile(tree, name, name),
-        references=tuple(Mention(node.lineno, _reference(node) or "") for node in tree.find_all(_REFERENCES)),
+        references=tuple(_references(tree)),
         columns=frozenset(columns) if len(columns) == len(row) else None,
         uses_row=bool(row),
         vars=tuple(_vars_without_default(tree)),
@@ -229,6 +235,12 @@ def _misuse(node: nodes.Node) -> tuple[str, str] | None:
     if isinstance(node, _REFERENCES) and _reference(node) is None:
         return "the name of a template has to be written out", 'write {% include "prompts/part.j2" %}'
     return None
+
+
+def _references(tree: nodes.Template) -> Iterator[Mention]:
+    for node in tree.find_all(_REFERENCES):
+        if (name := _reference(node)) is not None:
+            yield Mention(node.lineno, name)
 
 
 def _reference(node: nodes.Node) -> str | None:
@@ -269,15 +281,11 @@ def _vars_without_default(tree: nodes.Template) -> Iterator[Mention]:
 
 def _definitions(tree: nodes.Template) -> Iterator[str]:
     """Names that a template sets.  What it includes, or its blocks, may expect them."""
-    for node in tree.find_all((nodes.Name, nodes.Macro, nodes.Import, nodes.FromImport)):
-        if isinstance(node, nodes.Name) and node.ctx != "load":
-            yield node.name
-        elif isinstance(node, nodes.Macro):
-            yield node.name
-        elif isinstance(node, nodes.Import):
-            yield node.target
-        elif isinstance(node, nodes.FromImport):
-            yield from (name if isinstance(name, str) else name[1] for name in node.names)
+    yield from (node.name for node in tree.find_all(nodes.Name) if node.ctx != "load")
+    yield from (node.name for node in tree.find_all(nodes.Macro))
+    yield from (node.target for node in tree.find_all(nodes.Import))
+    for node in tree.find_all(nodes.FromImport):
+        yield from (name if isinstance(name, str) else name[1] for name in node.names)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

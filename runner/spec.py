@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 MAX_COMBINATIONS = 1_000
+MAX_PATH = 1_000
 DEFAULT_OUTPUT = "outputs/{{ name }}.jsonl"
 
 
@@ -280,9 +281,12 @@ def _rendered(source: str, name: str, vars_: Mapping[str, Any]) -> str:
     from jinja2 import TemplateError
 
     try:
-        return _path_template(source).render(name=name, vars=vars_)
+        path = _path_template(source).render(name=name, vars=vars_)
     except (TemplateError, TypeError) as error:
         raise ValueError(str(error)) from None
+    if len(path) > MAX_PATH:
+        raise ValueError(f"longer than {MAX_PATH:,} characters")
+    return path
 
 
 def from_document(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runner.edge.world import World
-from runner.errors import RunnerError
+from runner.errors import Interrupted, RunnerError
 from runner.request import custom_id, identify
 from runner.resolve import Resolved, at_positions
 from runner.shard import Shard, cut
@@ -36,7 +36,7 @@ def spool(world: World, resolved: Resolved) -> Iterator[ShardFile]:
     """
     folder = world.cache / "spool"
     folder.mkdir(parents=True, exist_ok=True)
-    lines = _lines(resolved)
+    lines = _lines(world, resolved)
     for shard in shards_of(world, resolved):
         path = folder / f"{shard.digest}.jsonl"
         size = 0
@@ -49,13 +49,15 @@ def spool(world: World, resolved: Resolved) -> Iterator[ShardFile]:
         yield ShardFile(shard, path, size)
 
 
-def _lines(resolved: Resolved) -> Iterator[tuple[bytes, bytes]]:
+def _lines(world: World, resolved: Resolved) -> Iterator[tuple[bytes, bytes]]:
     """Identity and request line of every request to submit, in order."""
     salt, samples = resolved.batch.salt, resolved.batch.spec.samples
     frame = resolved.rendering.frame
     wanted = iter(resolved.todo)
     position = next(wanted, None)
     for count, (_, text) in enumerate(resolved.rendering.bodies()):
+        if not count & 0xFFF and world.stop.is_set():
+            raise Interrupted
         while position is not None and position < (count + 1) * samples:
             body = text.encode()
             identity = identify(salt, body, position - count * samples + 1)

@@ -1,7 +1,7 @@
 """State: everything we believe about tasks, folded from events.
 
-The document is JSON, one line per task and batch, and holds no secret, no prompt and no result.  :func:`fold` is the one
-place where an event changes a belief; :func:`forbids` says which events have been overtaken by another run.
+The document is JSON, one line per task and batch, and holds no secret, no prompt and no result.  :func:`fold` is the
+one place where an event changes a belief; :func:`forbids` says which events have been overtaken by another run.
 """
 
 from __future__ import annotations

@@ -12,11 +12,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from threading import Event, Thread
-from typing import TypeVar
 
 from runner.digests import DigestMap
 from runner.edge.world import World
@@ -30,8 +30,6 @@ from runner.spool import ShardFile, spool
 from runner.state import Begun, Removed, Renewed, Staged, State, Submitted, Voided
 from runner.state import Event as StateEvent
 from runner.task import COLLECTED, Claim, Task, task_id
-
-_T = TypeVar("_T")
 
 AT_ONCE = 4
 """How many tasks may be between Staged and Submitted."""
@@ -186,8 +184,8 @@ class Submission:
     def _stage(self, begun: list[tuple[_Item, Task]]) -> list[tuple[_Item, Task, Upload]]:
         staged = []
         events: list[StateEvent] = []
-        calls = [self._pool.submit(self._provider(task).stage, _job(item, task)) for item, task in begun]
-        for (item, task), answer in zip(begun, self._answers(calls), strict=True):
+        answers = self._answers([partial(self._provider(task).stage, _job(item, task)) for item, task in begun])
+        for (item, task), answer in zip(begun, answers, strict=True):
             if isinstance(answer, Upload):
                 staged.append((item, task, answer))
             else:  # uploading is free and was not seen to succeed: nothing costly was asked
@@ -208,10 +206,10 @@ class Submission:
 
     def _start(self, staged: list[tuple[_Item, Task, Upload]]) -> list[StateEvent]:
         events: list[StateEvent] = []
-        calls = [
-            self._pool.submit(self._provider(task).start, _job(item, task), upload) for item, task, upload in staged
-        ]
-        for (item, task, _), answer in zip(staged, self._answers(calls), strict=True):
+        answers = self._answers(
+            [partial(self._provider(task).start, _job(item, task), up) for item, task, up in staged]
+        )
+        for (item, task, _), answer in zip(staged, answers, strict=True):
             if isinstance(answer, str):
                 events.append(Submitted(task.id, answer, self._world.clock.now()))
             elif isinstance(answer, Refused | Busy):
@@ -234,15 +232,16 @@ class Submission:
     def _provider(self, task: Task) -> Provider:
         return self._world.providers[task.provider]
 
-    def _answers(self, calls: Sequence[Future[_T]]) -> list[_T | BaseException | None]:
-        """What each call came to.  Asked to stop, it waits a little longer for them; None for one left behind."""
-        left = set(calls)
+    def _answers(self, calls: Sequence[Callable[[], object]]) -> list[object]:
+        """What each call came to: its value, its exception, or None for one left behind as we were asked to stop."""
+        futures = [self._pool.submit(call) for call in calls]
+        left = set(futures)
         patience = _LAST_WORDS
         while left and patience > 0:
             left = wait(left, timeout=0.2).not_done
             if self._world.stop.is_set():
                 patience -= 0.2
-        return [None if call in left else call.exception() or call.result() for call in calls]
+        return [None if future in left else future.exception() or future.result() for future in futures]
 
     def _trouble(self, item: _Item, error: object, what: str) -> None:
         provider = item.resolved.batch.spec.provider

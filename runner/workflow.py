@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -34,7 +34,7 @@ class Request:
     """What a person asked for on the command line."""
 
     select: tuple[str, ...] = ()
-    options: Options = Options()
+    options: Options = field(default_factory=Options)
     allow: Mapping[str, float] | None = None
 
 
@@ -76,7 +76,7 @@ def prepare(world: World, specs: Sequence[Spec], state: State, request: Request)
 
 
 def select(specs: Sequence[Spec], patterns: Sequence[str]) -> list[Spec]:
-    """Specs whose name fits one of the globs, all of them without any.  Raises RunnerError for a glob that fits none."""
+    """Specs whose name fits one of the globs, or all without any.  Raises RunnerError for a glob that fits none."""
     unmatched = [glob for glob in patterns if not any(fnmatchcase(spec.name, glob) for spec in specs)]
     if unmatched:
         names = ", ".join(sorted(spec.name for spec in specs)[:20]) or "none"
@@ -96,7 +96,7 @@ def _notes(world: World, state: State, resolved: Sequence[Resolved], options: Op
     bounds = sorted({one.batch.spec.provider for one in resolved if one.demand.price and one.demand.price.upper_bound})
     notes += [f"{name} lists no batch price: costs there are the online price, an upper bound." for name in bounds]
     used = sorted({one.batch.spec.provider for one in resolved if one.demand.submit})
-    notes += [note for name in used for note in getattr(world.providers[name], "notes", ())]
+    notes += [note for name in used for note in world.providers[name].notes]
     return notes
 
 

@@ -6,6 +6,8 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -22,13 +24,24 @@ from runner.project import SecretRef
 KEY = "wq-0123456789abcdef-secret"
 
 
+@dataclass(frozen=True)
+class Seen:
+    """One request as it came in."""
+
+    command: str
+    path: str
+    headers: Message
+    body: bytes
+    port: int
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Server
 
     def do_any(self) -> None:
-        self.body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        self.server.seen.append(self)
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        self.server.seen.append(Seen(self.command, self.path, self.headers, body, self.client_address[1]))
         script = self.server.script
         (script.pop(0) if len(script) > 1 else script[0])(self)
 
@@ -62,7 +75,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self, *script: Callable[[Handler], None]) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.script = list(script)
-        self.seen: list[Handler] = []
+        self.seen: list[Seen] = []
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self.thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01})
         self.thread.start()
@@ -244,7 +257,7 @@ def test_a_costly_call_has_a_connection_of_its_own(http: Http, serve: Serve) -> 
     server = serve(says(200))
     for retry in (True, True, False, False):
         http.call("POST", server.url, retry=retry)
-    ports = [handler.client_address[1] for handler in server.seen]
+    ports = [seen.port for seen in server.seen]
     assert ports[0] == ports[1]
     assert len(set(ports)) == 3
 
@@ -537,6 +550,20 @@ def test_secrets_that_do_not_resolve(tmp_path: Path, content: str | None) -> Non
         assert (ref.env or "file") in told
         assert not (content and content.strip() and content.strip() in told)
         assert caught.value.exit_code == 4
+
+
+@pytest.mark.parametrize("path", [".", "no/such/file", "nul\0byte", "x" * 5_000])
+def test_a_secret_s_file_that_cannot_be_read(tmp_path: Path, path: str) -> None:
+    """Whatever is wrong with the file, it is an error about credentials."""
+    with pytest.raises(CredentialsError, match="provider prov needs a secret from the file"):
+        resolve(SecretRef(file=path), provider="prov", environ={}, root=tmp_path)
+
+
+def test_the_client_s_own_log_is_quiet(http: Http, serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    """httpx would log the URL of every request, token and all."""
+    caplog.set_level("INFO")
+    http.call("GET", serve(says(200)).url, retry=True, params={"upload_token": KEY})
+    assert KEY not in caplog.text
 
 
 def test_importing_loads_no_client() -> None:

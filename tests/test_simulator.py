@@ -658,6 +658,8 @@ def test_counters_say_when_a_rule_fires() -> None:
         return [number for number in range(1, calls + 1) if faults.for_call("create")]
 
     assert fires(4) == [1, 2, 3, 4]
+    assert parse_faults([{"on": "task", "do": "expire"}])[0].share == 0.5
+    assert parse_faults([{"on": "task", "do": "expire", "share": 0}])[0].share == 0
     assert fires(4, times=2) == [1, 2] and fires(4, times=None, after=3) == [4]
     assert fires(7, every=3) == [3, 6] and fires(9, after=1, every=3, times=2) == [4, 7]
     two = Faults(parse_faults([{"on": "create", "do": 429, "times": 1}, {"on": "any", "do": 500}]))

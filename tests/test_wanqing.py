@@ -103,9 +103,9 @@ def test_a_task_from_upload_to_results(fake: FakeWanqing, provider: Wanqing, job
 def test_the_key_goes_to_the_api_only(fake: FakeWanqing, provider: Wanqing, job: Job) -> None:
     """The gateway and the presigned address get no Authorization; the gateway gets bare bytes and a token."""
     collected(provider, started(provider, job))
-    for name, handler in fake.calls:
-        expected = None if name in ("upload", "download") else f"Bearer {KEY}"
-        assert handler.headers["authorization"] == expected
+    for call in fake.calls:
+        expected = None if call.name in ("upload", "download") else f"Bearer {KEY}"
+        assert call.headers["authorization"] == expected
     upload = fake.requests("upload")[0]
     assert upload.headers["content-type"] == "application/octet-stream"
     assert upload.headers["content-length"] == str(len(LINES))
@@ -195,7 +195,7 @@ def test_staging_starts_over_with_a_new_token(fake: FakeWanqing, provider: Wanqi
     fake.knobs.fail = {"upload-url": [raw(500, b"")]}
     upload = provider.stage(job)
     assert fake.names().count("upload") == 3
-    assert len({handler.query["upload_token"] for handler in fake.requests("upload")}) == 3
+    assert len({call.query["upload_token"] for call in fake.requests("upload")}) == 3
     assert fake.files[upload.token] == LINES
 
 

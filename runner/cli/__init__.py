@@ -65,7 +65,7 @@ def disk_error(error: OSError) -> RunnerError:
     what = f"{error.filename}: " if error.filename else ""
     return RunnerError(
         f"{what}{error.strerror or error}",
-        hint="The state is as it was last written.  Mend the cause and run the same command again: it goes on from there.",
+        hint="The state is as it was last written.  Mend the cause and run the same command again to go on.",
     )
 
 

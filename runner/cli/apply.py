@@ -73,9 +73,9 @@ def _confirmed() -> bool:
 
 @contextmanager
 def _stopping(world: World) -> Iterator[None]:
-    """SIGINT and SIGTERM ask for an end: no new start, and what is under way is recorded.  A second one does not wait."""
+    """After SIGINT or SIGTERM nothing new starts and what is under way is recorded.  A second one does not wait."""
 
-    def stop(number: int, _frame: FrameType | None) -> None:
+    def stop(_number: int, _frame: FrameType | None) -> None:
         if world.stop.is_set():
             raise KeyboardInterrupt
         world.stop.set()

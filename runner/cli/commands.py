@@ -112,7 +112,7 @@ def models(context: Context, provider: str | None, spec: str | None, as_json: bo
             show.say(model_lines(offers))
 
 
-# ---- plan and apply ----------------------------------------------------------------------------------------------------
+# ---- plan and apply --------------------------------------------------------------------------------------------------
 
 
 @cli.command()

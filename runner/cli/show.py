@@ -54,7 +54,7 @@ def complain(error: RunnerError) -> None:
 
 
 class Progress:
-    """Tells of work that takes more than two seconds: one line that changes on a terminal, a line now and then elsewhere."""
+    """Tells of work that takes more than two seconds: in one changing line on a terminal, now and then elsewhere."""
 
     _PATIENCE = 2.0
 

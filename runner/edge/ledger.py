@@ -1,7 +1,7 @@
 """A Ledger: identity, size and token estimate of each row of a batch, 24 bytes a row.
 
-It lets a second look at the same rows, by a later plan or by apply itself, skip the rendering.  Small ones stay in memory;
-large ones lie in a cache on disk, where they are found again as long as the batch's key is the same.
+It lets a second look at the same rows, by a later plan or by apply itself, skip the rendering.  Small ones stay in
+memory; large ones lie in a cache on disk, where they are found again as long as the batch's key is the same.
 """
 
 from __future__ import annotations

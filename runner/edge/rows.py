@@ -337,7 +337,7 @@ def _as_json(value: Any, path: str, column: str) -> Any:
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
-_READERS: dict[str, Callable[[str], Iterator[Row]]] = {
+_READERS: dict[str, Callable[[BufferedReader, str], Iterator[Row]]] = {
     ".jsonl": _json_lines,
     ".json": _json_array,
     ".csv": partial(_separated, delimiter=","),

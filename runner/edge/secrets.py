@@ -18,12 +18,12 @@ def resolve(ref: SecretRef, *, provider: str, environ: Mapping[str, str], root: 
     """
     if ref.env is not None:
         return _sound(environ.get(ref.env, ""), f"the environment variable {ref.env}", provider)
-    path = root / Path(ref.file or "").expanduser()
+    path = root / (ref.file or "")
     try:
         text = path.read_bytes().decode("utf-8", errors="replace")
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise CredentialsError(
-            f"provider {provider} needs a secret from {path}: {error.strerror or error}",
+            f"provider {provider} needs a secret from the file {path}: {getattr(error, 'strerror', None) or error}",
             hint=f"create the file, or point provider {provider} in runner.yaml elsewhere",
         ) from None
     return _sound(text.removesuffix("\n").removesuffix("\r"), f"the file {path}", provider)

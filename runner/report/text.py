@@ -27,7 +27,7 @@ _MOST = 40
 """Lines of one action that are shown in full; the rest is counted."""
 
 
-def plain(text: str, paint: object = None, **_: object) -> str:
+def plain(text: str) -> str:
     """Text from elsewhere without what a terminal would obey."""
     return _CONTROL.sub("", text)
 
@@ -157,12 +157,10 @@ def rows_lines(rows: Mapping[str, Counts], paint: Paint = no_paint) -> list[str]
         text = f"{name}{' ' * (columns - width(name))}  {', '.join(parts)} of {counts.total:,} rows"
         lines.append(paint(text, fg=colour))
     if len(shown) < len(rows):
-        total = Counts(
-            *(sum(getattr(c, part) for c in rows.values()) for part in ("succeeded", "failed", "missing", "pending"))
-        )
-        lines.append(
-            f"… and {len(rows) - len(shown):,} more specs; all together {total.succeeded:,} of {total.total:,} rows succeeded"
-        )
+        succeeded = sum(counts.succeeded for counts in rows.values())
+        total = sum(counts.total for counts in rows.values())
+        rest = len(rows) - len(shown)
+        lines.append(f"… and {rest:,} more specs; all together {succeeded:,} of {total:,} rows succeeded")
     return lines
 
 
@@ -194,7 +192,8 @@ def github_lines(problems: Sequence[Problem], most: int = 10) -> list[str]:
     The escapes are those of GitHub's toolkit: text can then end neither the line nor the command.
     """
     lines = [
-        f"::error file={_property(p.file)},line={p.line},col={p.column}::{_data(p.message + (f' ({p.hint})' if p.hint else ''))}"
+        f"::error file={_property(p.file)},line={p.line},col={p.column}::"
+        + _data(f"{p.message} ({p.hint})" if p.hint else p.message)
         for p in problems[:most]
     ]
     if len(problems) > most:

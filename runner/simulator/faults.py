@@ -174,7 +174,7 @@ def _fault(item: Mapping[str, Any]) -> Fault:
     values = {_ATTRIBUTES[key]: value for key, value in item.items()}
     values["do"] = str(values["do"])
     values["rows"] = tuple(values.get("rows", ()))
-    if not any(values.get(key) for key in ("share", "rows", "match")):
+    if not item.keys() & {"share", "rows", "match"}:
         values |= _DEFAULT_SELECTION.get(values["do"], {})
     return Fault(**values)
 

@@ -85,29 +85,34 @@ class Memory:
     def __init__(self, data: Path) -> None:
         self.files = data / "files"
         self.results = data / "results"
-        try:
-            for folder in (self.files, self.results):
-                folder.mkdir(parents=True, exist_ok=True)
-            self._writer = _open(data / "memory.sqlite3")
-            self._reader = _open(data / "memory.sqlite3")
-            self._write_lock, self._read_lock = threading.Lock(), threading.Lock()
-            with self._writing() as db:
-                for statement in _SCHEMA.split(";"):
-                    db.execute(statement)
-                if db.execute("SELECT count(*) FROM secret").fetchone()[0] == 0:
-                    db.execute("INSERT INTO secret VALUES (?)", (secrets.token_hex(32),))
-            self.secret = str(self._read("SELECT value FROM secret")[0][0]).encode()
-        except (OSError, sqlite3.Error) as error:
-            raise RunnerError(
-                f"the simulator's memory cannot be opened: {error}",
-                where=str(data),
-                hint="name a folder that can be written, or remove the broken one",
-            ) from None
+        self._write_lock, self._read_lock = threading.Lock(), threading.Lock()
+        with contextlib.ExitStack() as opened:
+            try:
+                for folder in (self.files, self.results):
+                    folder.mkdir(parents=True, exist_ok=True)
+                self._writer = opened.enter_context(contextlib.closing(_connect(data / "memory.sqlite3")))
+                self._reader = opened.enter_context(contextlib.closing(_connect(data / "memory.sqlite3")))
+                self._prepare()
+                self.secret = str(self._read("SELECT value FROM secret")[0][0]).encode()
+            except (OSError, sqlite3.Error) as error:
+                raise RunnerError(
+                    f"the simulator's memory cannot be opened: {error}",
+                    where=str(data),
+                    hint="name a folder that can be written, or remove the broken one",
+                ) from None
+            self._opened = opened.pop_all()
+
+    def _prepare(self) -> None:
+        _use_wal(self._writer)
+        with self._writing() as db:
+            for statement in _SCHEMA.split(";"):
+                db.execute(statement)
+            if db.execute("SELECT count(*) FROM secret").fetchone()[0] == 0:
+                db.execute("INSERT INTO secret VALUES (?)", (secrets.token_hex(32),))
 
     def close(self) -> None:
         with self._write_lock, self._read_lock:
-            self._writer.close()
-            self._reader.close()
+            self._opened.close()
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -223,21 +228,22 @@ class Memory:
             last = rows[-1][:2]
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    """A connection in WAL mode, where a commit survives the death of the process without a flush to the platter."""
-    db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+def _connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+
+
+def _use_wal(db: sqlite3.Connection) -> None:
+    """Write ahead: a commit then outlives the process without a flush to the platter, and readers never wait."""
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
             db.execute("PRAGMA journal_mode = WAL")
             break
-        except sqlite3.OperationalError as error:  # switching does not wait for another process that switches
+        except sqlite3.OperationalError as error:  # the switch does not wait while another process switches
             if "locked" not in str(error) or time.monotonic() > deadline:
-                db.close()
                 raise
             time.sleep(0.01)
     db.execute("PRAGMA synchronous = NORMAL")
-    return db
 
 
 def _task(row: Sequence[Any]) -> Task:

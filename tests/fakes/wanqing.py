@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -52,6 +53,16 @@ class Knobs:
     models: list[Any] = field(default_factory=lambda: [MODEL])
 
 
+@dataclass(frozen=True)
+class Call:
+    """One request as it came in."""
+
+    name: str
+    headers: Message
+    query: dict[str, str]
+    body: bytes
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: FakeWanqing
@@ -62,7 +73,8 @@ class Handler(BaseHTTPRequestHandler):
         self.query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         self.body = self.rfile.read(int(self.headers.get("content-length", 0)))
         call, self.id = fake.route(self.command, parts.path)
-        fake.calls.append((call, self))
+        fake.calls.append(Call(call, self.headers, self.query, self.body))
+        self.call = call
         if faults := fake.knobs.fail.get(call):
             faults.pop(0)(self)
         elif call not in ("upload", "download") and self.headers["authorization"] != f"Bearer {KEY}":
@@ -73,9 +85,8 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = handle_any
 
     def reply(self, status: int, body: bytes) -> None:
-        call = self.server.calls[-1][0]
-        if self.server.knobs.lose.get(call, 0) > 0:
-            self.server.knobs.lose[call] -= 1
+        if self.server.knobs.lose.get(self.call, 0) > 0:
+            self.server.knobs.lose[self.call] -= 1
             return self.cut()
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
@@ -110,7 +121,7 @@ class FakeWanqing(ThreadingHTTPServer):
         self.host = f"127.0.0.1:{self.server_address[1]}"
         self.url = f"http://{self.host}"
         self.knobs = Knobs()
-        self.calls: list[tuple[str, Handler]] = []
+        self.calls: list[Call] = []
         self.tokens: dict[str, str] = {}
         self.files: dict[str, bytes] = {}
         self.tasks: dict[str, dict[str, Any]] = {}
@@ -127,10 +138,10 @@ class FakeWanqing(ThreadingHTTPServer):
         pass
 
     def names(self) -> list[str]:
-        return [name for name, _ in self.calls]
+        return [call.name for call in self.calls]
 
-    def requests(self, name: str) -> list[Handler]:
-        return [handler for called, handler in self.calls if called == name]
+    def requests(self, name: str) -> list[Call]:
+        return [call for call in self.calls if call.name == name]
 
     @staticmethod
     def route(method: str, path: str) -> tuple[str, str]:
