@@ -229,11 +229,16 @@ class Apply:
 
     def _cover(self) -> None:
         """Batches that asked for nothing more are covered too: the next plan need not look at their rows."""
+        borrowing = [one.batch.spec for one in self._resolved.values() if one.borrows]
+        if borrowing:  # what they counted on has been submitted by now, or has not
+            again = resolve(self._world, borrowing, self._journal.state, self._options)
+            self._resolved |= {one.batch.spec.name: one for one in again}
         events: list[Event] = []
         for one in self._resolved.values():
             known = self._journal.state.batches.get(one.batch.spec.name)
             current = known and known.covered and known.covered.current and known.covered.key == one.batch.key
-            if one.ledger is not None and not one.demand.submit and one.complete and not current:
+            whole = one.complete and not one.borrows and not one.demand.submit
+            if one.ledger is not None and whole and not current:
                 events += self._coverage(one, ())
         self._journal.write(*events)
 

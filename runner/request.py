@@ -44,8 +44,8 @@ Writer = Callable[[Sequence[str]], str]
 def body_writer(build: Callable[[Sequence[str]], Mapping[str, Any]], slots: int) -> Writer:
     """Compile ``build``, which makes a body from ``slots`` texts, into a splice of constant JSON and quoted texts.
 
-    A body differs from row to row in a few strings; serialising the rest again for each of a million rows would be
-    most of the cost of a plan.  A ``build`` that does more with a text than to place it whole is called for every row instead.
+    A body differs from row to row in a few strings; serialising the rest again for each row would be most of the
+    cost of a plan.  A ``build`` that does more with a text than to place it whole is called for every row instead.
     """
     marks = [hashlib.sha256(b"slot %d" % n).hexdigest() for n in range(slots)]
     skeleton = canonical(build(marks)).decode()

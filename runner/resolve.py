@@ -48,6 +48,8 @@ class Resolved:
     """A choice that is not in the state yet."""
     complete: bool = True
     """Whether `todo` is all that is left to ask: not so in a sample."""
+    borrows: bool = False
+    """Whether another spec of the same plan submits some of its requests."""
     distinct: int = 0
 
 
@@ -83,7 +85,7 @@ class Offers:
 def resolve(world: World, specs: Sequence[Spec], state: State, options: Options) -> list[Resolved]:
     """Every spec resolved, in the order given.  Raises the first error when there is one, all of them when several."""
     offers = Offers(world, offline=options.offline)
-    planned = DigestMap()
+    planned = _Planned()
     knowledge = _Knowledge(world, state)
     resolved = []
     errors = []
@@ -161,7 +163,7 @@ def _resolve(
     options: Options,
     offers: Offers,
     knowledge: _Knowledge,
-    planned: DigestMap,
+    planned: _Planned,
 ) -> Resolved:
     offer, pin = pick_offer(spec, state, offers, offline=options.offline, upgrade=options.upgrade)
     provider = world.providers[spec.provider]
@@ -183,7 +185,7 @@ def _resolve(
         )
         return Resolved(batch, demand, rendering, pin=pin, distinct=covered.requests)
     ledger = measure(world, rendering)
-    look = _Look(knowledge.of(batch), planned, spec, options.sample)
+    look = _Look(knowledge.of(batch), planned.by_next(), spec, options.sample)
     try:
         shards = [shard.digest for shard in cut(look.run(ledger), provider.traits.shard)]
     except TooLarge as error:
@@ -215,6 +217,7 @@ def _resolve(
         look.todo,
         pin,
         complete=options.sample is None,
+        borrows=look.borrowed,
         distinct=look.distinct,
     )
 
@@ -266,15 +269,32 @@ def _records(world: World, rendering: Rendering) -> Iterator[Record]:
             yield identify(salt, body, sample), size + extra, tokens
 
 
+class _Planned:
+    """The requests that this plan submits, each with the number of its spec, so that none is planned twice."""
+
+    def __init__(self) -> None:
+        self._by = DigestMap(3)
+        self._number = 0
+
+    def by_next(self) -> _Planned:
+        self._number += 1
+        return self
+
+    def add(self, digest: bytes) -> bool:
+        """Whether no spec planned it yet; this one does now."""
+        return self._by.add(digest, self._number)
+
+    def by_other(self, digest: bytes) -> bool:
+        return self._by.get(digest) != self._number
+
+
 class _Look:
-    """Sorts the requests of a ledger by what is known of each.
+    """Sorts the requests of a ledger by what is known of each."""
 
-    ``planned`` grows by those to submit, so that two specs do not plan the same one.
-    """
-
-    def __init__(self, known: Known, planned: DigestMap, spec: Spec, sample: int | None) -> None:
+    def __init__(self, known: Known, planned: _Planned, spec: Spec, sample: int | None) -> None:
         self.todo = array("I")
         self.rows = self.fresh = self.again = self.tokens = 0
+        self.borrowed = False
         self._known = known
         self._planned = planned
         self._attempts = spec.attempts
@@ -297,11 +317,15 @@ class _Look:
                     self._needed.add(unpack(value).task)
                 if not needs_asking(digest, attempts):
                     continue
-            if (last is None or count <= last) and plan(digest):
+            if last is not None and count > last:
+                continue
+            if plan(digest):
                 todo.append(count - 1)
                 tokens += estimate
                 again += value is not None and not unpack(value).new
                 yield digest, size
+            elif not self.borrowed:
+                self.borrowed = self._planned.by_other(digest)
         self.rows, self.tokens, self.again, self.fresh = count, tokens, again, len(todo) - again
 
     @property

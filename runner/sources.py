@@ -107,7 +107,7 @@ class Sources:
         """The template ``name``, ready to be rendered, where there are no problems."""
         environment, code = self._environment, self.by_name[name].compiled.code
         assert code is not None
-        return environment.template_class.from_code(environment, code, environment.make_globals(None))
+        return environment.template_class.from_code(environment, code, environment.globals)
 
     def uses(self, name: str) -> list[Source]:
         """The template ``name``, and then all that it refers to, directly or not."""

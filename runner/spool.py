@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from runner.edge.files import TEMPORARY, sweep
 from runner.edge.world import World
 from runner.errors import Interrupted, RunnerError
 from runner.request import custom_id, identify
@@ -13,13 +14,16 @@ from runner.resolve import Resolved, at_positions
 from runner.shard import Shard, cut
 
 
+_STALE = 86_400.0
+"""Seconds after which a shard that a killed run left behind is swept."""
+
+
 @dataclass(frozen=True)
 class ShardFile:
-    """A shard's request lines, complete and closed.  `path` is named by the shard's digest."""
+    """A shard's request lines, complete and closed, in a file that the caller removes."""
 
     shard: Shard
     path: Path
-    bytes: int
 
 
 def shards_of(world: World, resolved: Resolved) -> Iterator[Shard]:
@@ -34,19 +38,20 @@ def spool(world: World, resolved: Resolved) -> Iterator[ShardFile]:
 
     Raises RunnerError when a row no longer renders to what was planned.
     """
+    lines = _lines(world, resolved)
     folder = world.cache / "spool"
     folder.mkdir(parents=True, exist_ok=True)
-    lines = _lines(world, resolved)
+    sweep(folder, world.clock.now() - _STALE)
     for shard in shards_of(world, resolved):
-        path = folder / f"{shard.digest}.jsonl"
-        size = 0
+        # A name of its own: another run may be writing the same shard.
+        path = folder / f"{TEMPORARY}{shard.digest[:16]}-{world.unique()}.jsonl"
         with path.open("wb", buffering=1 << 20) as file:
             for identity in shard:
                 found, line = next(lines, (b"", b""))
                 if found != identity:
                     raise _changed(resolved)
-                size += file.write(line)
-        yield ShardFile(shard, path, size)
+                file.write(line)
+        yield ShardFile(shard, path)
 
 
 def _lines(world: World, resolved: Resolved) -> Iterator[tuple[bytes, bytes]]:

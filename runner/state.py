@@ -217,7 +217,10 @@ Event = (
 
 
 def fold(state: State, event: Event) -> State:
-    """The state after ``event``.  An event about a task that is gone changes nothing."""
+    """The state after ``event``.
+
+    An event that has been overtaken changes nothing: its task is gone, or another run has already taken it further.
+    """
     match event:
         case Pinned(batch, pin):
             return _batch(state, batch, pin=pin)
@@ -231,17 +234,23 @@ def fold(state: State, event: Event) -> State:
         case Staged(id, _, at, marker):
             return _task(state, id, phase=STAGED, staged_at=at, marker=marker)
         case Submitted(id, remote_id, at):
+            if _phase(state, id) not in (STAGED, VOID):
+                return state
             return _task(state, id, phase=OPEN, remote_id=remote_id, started_at=at, claim=None)
         case Voided(id, reason):
-            begun = state.tasks.get(id)
-            if begun is not None and begun.phase == BEGUN:
-                return fold(state, Removed((id,)))  # nothing was sent: nothing to remember
-            return _reopen(_task(state, id, phase=VOID, error=reason, claim=None), (id,))
+            match _phase(state, id):
+                case "begun":
+                    return fold(state, Removed((id,)))  # nothing was sent: nothing to remember
+                case "staged":
+                    return _reopen(_task(state, id, phase=VOID, error=reason, claim=None), (id,))
+            return state
         case Abandoned(id):
             return _reopen(_task(state, id, phase=ABANDONED, claim=None), (id,))
         case Checked(id, progress, at):
             return _checked(state, id, progress, at)
         case Collected(id, at, results, outcomes, counts, again, tokens):
+            if _phase(state, id) != ENDED:
+                return state
             state = _task(
                 state,
                 id,
@@ -294,6 +303,10 @@ def forbids(state: State, event: Event) -> str:
 
 def _held(task: Task, by: str) -> bool:
     return task.claim is not None and task.claim.by == by and task.phase in (BEGUN, STAGED)
+
+
+def _phase(state: State, id: str) -> str:
+    return state.tasks[id].phase if id in state.tasks else ""
 
 
 def _task(state: State, id: str, **changes: Any) -> State:

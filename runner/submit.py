@@ -206,9 +206,8 @@ class Submission:
 
     def _start(self, staged: list[tuple[_Item, Task, Upload]]) -> list[StateEvent]:
         events: list[StateEvent] = []
-        answers = self._answers(
-            [partial(self._provider(task).start, _job(item, task), up) for item, task, up in staged]
-        )
+        now = self._world.clock.now()
+        answers = self._answers([partial(self._start_one, now, item, task, upload) for item, task, upload in staged])
         for (item, task, _), answer in zip(staged, answers, strict=True):
             if isinstance(answer, str):
                 events.append(Submitted(task.id, answer, self._world.clock.now()))
@@ -219,9 +218,16 @@ class Submission:
                 self._trouble(item, answer, "the start")  # nobody knows: it stays Staged, to be settled
         return events
 
+    def _start_one(self, staged_at: float, item: _Item, task: Task, upload: Upload) -> str:
+        """Start, unless this process slept so long that another run may have looked for the start and not found it."""
+        if self._world.clock.now() - staged_at > LEASE:
+            raise Busy("this run was held up before its start, and did not start it")
+        return self._provider(task).start(_job(item, task), upload)
+
     def _finish(self, begun: list[tuple[_Item, Task]], events: list[StateEvent]) -> None:
         for item, _ in begun:
-            if item.last and self.report.outcomes[item.spec] in ("done", "unsure") and item.resolved.complete:
+            whole = item.resolved.complete and not item.resolved.borrows
+            if item.last and whole and self.report.outcomes[item.spec] in ("done", "unsure"):
                 events += self._covered(item.resolved, self.report.tasks[item.spec])
         self._journal.write(*events)
         if self._world.stop.is_set():
