@@ -17,7 +17,7 @@ from runner.plan import Action, Change, Plan, Unsettled, gave_up
 from runner.refresh import News, job_of, refresh
 from runner.resolve import Options, Resolved, resolve
 from runner.result import Counts
-from runner.state import Coverage, Covered, Declared, Event, Pinned, State, Stopped, fold
+from runner.state import Coverage, Covered, Declared, Event, Pinned, State, Stopped, Voided, fold
 from runner.submit import Submission
 from runner.tally import estimate_counts
 from runner.task import BEGUN, COLLECTED, ENDED, OPEN, STAGED, Task
@@ -41,7 +41,10 @@ class Apply:
         selected: Callable[[Task], bool],
         options: Options,
         submits: bool = True,
+        resubmits: bool = True,
     ) -> None:
+        """``submits``: false over a limit.  ``resubmits``: a start that turns out not to have happened is made again
+        in this run, which an approval by digest does not cover."""
         self._world = world
         self._journal = journal
         self._resolved = {one.batch.spec.name: one for one in resolved}
@@ -49,6 +52,7 @@ class Apply:
         self._selected = selected
         self._options = options
         self._submits = submits
+        self._resubmits = submits and resubmits
         self._made: dict[str, list[str]] = {}
         self._left: list[str] = []
         self._pause: float | None = None
@@ -300,7 +304,10 @@ class Apply:
         before = self._journal.state.serial
         news = refresh(self._world, self._journal.refresh(), only=self._selected)
         events = [event for event in news.events if _is_news(self._journal.state, event)]
+        voided = {self._journal.state.tasks[event.task].batch for event in events if isinstance(event, Voided)}
         self._journal.write(*events)
+        if self._resubmits:
+            self._left += sorted(voided & self._resolved.keys() - set(self._left))
         self._settled(news.unsettled)
         self._collect()
         self._cancel()

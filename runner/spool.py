@@ -13,7 +13,6 @@ from runner.request import custom_id, identify
 from runner.resolve import Resolved, at_positions
 from runner.shard import Shard, cut
 
-
 _STALE = 86_400.0
 """Seconds after which a shard that a killed run left behind is swept."""
 

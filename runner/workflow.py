@@ -157,6 +157,7 @@ def carry_out(
     *,
     wait: bool,
     timeout: float | None,
+    resubmits: bool = True,
 ) -> Outcome:
     """Apply an approved plan.  Over a limit, everything but the submits is done, and LimitExceeded is in the errors."""
     plan = prepared.plan
@@ -169,6 +170,7 @@ def carry_out(
         selected=prepared.selected,
         options=request.options,
         submits=not plan.over,
+        resubmits=resubmits,
     )
     deadline = None if timeout is None else world.clock.now() + timeout
     if plan.over:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from jinja2.exceptions import SecurityError
 
-from runner.bounds import filters, tests, text_of
+from runner.bounds import filters, percent, tests, text_of
 from runner.errors import RunnerError
 from runner.model import Selector
 from runner.prompt import Prompt, compile_prompt
@@ -290,6 +290,13 @@ def test_filters_and_tests_are_an_allow_list() -> None:
     assert not filters.keys() & {"attr", "random", "pprint", "urlize", "xmlattr"}
     assert not tests.keys() & {"callable", "sameas", "escaped"}
     assert (len(filters), len(tests)) == (49, 36)
+
+
+def test_a_format_is_refused_before_it_is_built() -> None:
+    """A width hidden behind a key with parentheses does not have to meet the memory's limit."""
+    for pattern in ("%(a(b)c)99999d", "%(a)%%%99999d", "%-#099999d"):
+        with pytest.raises(SecurityError):
+            percent(pattern, {"a(b)c": 1, "a": 1})
 
 
 def test_time_between_renderings_is_not_counted() -> None:

@@ -55,7 +55,9 @@ def run_apply(
         click.echo("Nothing was done.")
         return 1
     with _stopping(world):
-        outcome = carry_out(world, journal, prepared, request, wait=wait, timeout=timeout)
+        outcome = carry_out(
+            world, journal, prepared, request, wait=wait, timeout=timeout, resubmits=approval.digest is None
+        )
     tidy(world)
     if as_json:
         click.echo(json.dumps(outcome.to_json(), ensure_ascii=False))

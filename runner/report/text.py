@@ -146,7 +146,7 @@ def outcome_lines(outcome: Outcome, paint: Paint = no_paint) -> list[str]:
 
 def rows_lines(rows: Mapping[str, Counts], paint: Paint = no_paint) -> list[str]:
     """One line per spec: the four counts add up to the rows."""
-    shown = list(rows.items())[:_MOST]
+    shown = sorted(rows.items())[:_MOST]
     columns = max((width(name) for name, _ in shown), default=0)
     lines = []
     for name, counts in shown:

@@ -1,0 +1,1 @@
+"""Measurements of runner against a baseline in the same run.  Standard library only; see README.md."""
