@@ -35,8 +35,14 @@ class Batch:
         return salt(self.spec.provider, self.model or "")
 
 
-def fingerprint_of(spec: Spec, model: str | None, input_digest: str, templates: Mapping[str, str]) -> Fingerprint:
-    """All that decides what a batch asks, by name.  ``templates`` are the sources in use, by where they stand."""
+def fingerprint_of(
+    spec: Spec, model: str | None, input_digest: str, templates: Mapping[str, str], encoding: str
+) -> Fingerprint:
+    """All that decides what a batch asks, by name.
+
+    ``templates`` are the sources in use, by where they stand; ``encoding`` digests the body of a row of empty texts, and
+    so notices a provider, or a version of runner, that spells the same question in another way.
+    """
     shape = [[message.role, [part.kind for part in message.parts]] for message in spec.messages]
     return {
         "model": digest_of([spec.provider, model]),
@@ -45,6 +51,7 @@ def fingerprint_of(spec: Spec, model: str | None, input_digest: str, templates: 
         "parameters": digest_of(spec.parameters),
         "response": digest_of(spec.schema),
         "samples": digest_of(spec.samples),
+        "encoding": encoding,
         "input": input_digest,
         "rows": digest_of([spec.input.path, spec.input.where and spec.input.where.source, spec.input.limit]),
     }
@@ -58,6 +65,7 @@ _WORDS = {
     "response": "response schema changed",
     "samples": "samples changed",
 }
+"""The parts that explain a change by themselves; "encoding" follows from these, unless it changed alone."""
 
 
 def explain(old: Fingerprint | None, new: Fingerprint, fresh: int, again: int) -> str:
@@ -67,6 +75,8 @@ def explain(old: Fingerprint | None, new: Fingerprint, fresh: int, again: int) -
     else:
         parts = differences(old, new)
         words = [_WORDS[part] for part in parts if part in _WORDS] if fresh else []
+        if fresh and parts == ["encoding"]:
+            words = ["the request's encoding changed"]
         if fresh and not words:
             words = [f"{fresh:,} row{'s' if fresh != 1 else ''} new or changed" if parts else f"{fresh:,} not sent yet"]
     if again:

@@ -18,6 +18,7 @@ from runner.fingerprint import digest_of
 from runner.known import Known, gather, unpack
 from runner.model import Offer, Selector, choose, modality_problems, parameter_problems
 from runner.plan import Demand, Tokens
+from runner.prompt import Prompt
 from runner.provider import Provider
 from runner.rendering import Rendering, compile_in
 from runner.request import identify
@@ -171,7 +172,11 @@ def _resolve(
     if offer is not None:
         _check_expressible(spec, offer)
     fingerprint = fingerprint_of(
-        spec, offer.id if offer else None, input_fingerprint(world.root, spec.input.path), prompt.sources
+        spec,
+        offer.id if offer else None,
+        input_fingerprint(world.root, spec.input.path),
+        prompt.sources,
+        _encoding(spec, provider, offer, prompt),
     )
     key = "" if prompt.local_images else digest_of(fingerprint)
     batch = Batch(spec, offer, fingerprint, key)
@@ -351,6 +356,15 @@ def at_positions(ledger: Ledger, positions: Iterable[int]) -> Iterator[Record]:
 
 
 # ---- checks before anything is sent --------------------------------------------------------------------------------
+
+
+def _encoding(spec: Spec, provider: Provider, offer: Offer | None, prompt: Prompt) -> str:
+    if offer is None:
+        return ""
+    try:
+        return digest_of(provider.encode(offer, prompt.shape))
+    except ValueError as error:
+        raise RunnerError(str(error), where=str(spec.at("prompt"))) from None
 
 
 def _check_expressible(spec: Spec, offer: Offer) -> None:

@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
+MAX_PATH = 1_000
 _PRIVATE = ".git"
 _CACHES = ".runner"
 
@@ -39,6 +40,8 @@ class Grounds:
 
         Raises ValueError, to be read after the path, for one that is not plainly relative or leads out of the project.
         """
+        if len(path) > MAX_PATH:
+            raise ValueError(f"is longer than {MAX_PATH:,} characters")
         if not path.isprintable():
             raise ValueError("holds a character that no path should")
         if "\\" in path:
@@ -60,14 +63,8 @@ class Grounds:
     def private(self, relative: str) -> str:
         """Why a real path is no business of a spec's, or nothing."""
         compared = folded(relative)
-        parts = compared.split("/")
-        if _PRIVATE in parts:
+        if _PRIVATE in compared.split("/"):
             return "belongs to git"
-        if parts[0] == _CACHES or self._state in (compared, *_parents(compared)):
+        if any(f"{compared}/".startswith(f"{folder}/") for folder in (_CACHES, self._state)):
             return "belongs to runner's state"
         return "holds a secret" if compared in self._secrets else ""
-
-
-def _parents(relative: str) -> list[str]:
-    parts = relative.split("/")
-    return ["/".join(parts[:length]) for length in range(1, len(parts))]
