@@ -8,15 +8,15 @@ Nouns: frozen values and the pure questions one can ask of them.
 ``digests``         millions of request digests in little memory
 ``document``        YAML whose every mapping knows its file, line and column
 ``schema``          the two JSON Schemas, and problems in their terms
+``model``           Selector, Offer, Price; which offer is chosen
 ``spec``            one batch as declared
 ``project``         what `runner.yaml` says
-``model``           Selector, Offer, Price; which offer is chosen
 ``estimate``        tokens guessed from lengths
 ``result``          what one request came to; row counts
 ``provider``        what is asked of every provider
 ``bounds``          what a template may do to texts and numbers
-``sources``         templates parsed, and what they refer to
 ``sandbox``         templates run within bounds of time and memory
+``sources``         templates parsed, and what they refer to
 ``prompt``          templates compiled once, filled per row
 ``request``         identity of a question; bodies spliced from it
 ``shard``           requests cut into what may travel together

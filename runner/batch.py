@@ -40,8 +40,8 @@ def fingerprint_of(
 ) -> Fingerprint:
     """All that decides what a batch asks, by name.
 
-    ``templates`` are the sources in use, by where they stand; ``encoding`` digests the body of a row of empty texts, and
-    so notices a provider, or a version of runner, that spells the same question in another way.
+    ``templates`` are the sources in use, by where they stand; ``encoding`` digests the body of a row of empty texts,
+    and so notices a provider, or a version of runner, that spells the same question in another way.
     """
     shape = [[message.role, [part.kind for part in message.parts]] for message in spec.messages]
     return {

@@ -371,3 +371,12 @@ def modality_problems(offer: Offer, kinds: Iterable[str]) -> list[str]:
     takes = {word.casefold() for word in offer.inputs}
     taken = ", ".join(sorted(offer.inputs)) or "nothing"
     return [f"{offer.label} takes {taken}, not {kind}" for kind in sorted(set(kinds)) if kind.casefold() not in takes]
+
+
+@dataclass(frozen=True)
+class Listed:
+    """An offer, and what it lacks for the spec that was asked about (nothing, when none was)."""
+
+    provider: str
+    offer: Offer
+    lacks: tuple[str, ...] = ()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from runner.batch import Batch
 from runner.collect import row_key
 from runner.edge.world import World
 from runner.errors import RunnerError
-from runner.model import Offer, explain
+from runner.model import Listed, Offer, explain
 from runner.rendering import Rendering, compile_in
 from runner.resolve import Offers, pick_offer
 from runner.spec import Spec
@@ -26,15 +25,6 @@ def bodies(world: World, spec: Spec, state: State, *, key: str | None, limit: in
         yield body
         if count == limit:
             return
-
-
-@dataclass(frozen=True)
-class Listed:
-    """An offer, and what it lacks for the spec that was asked about (nothing, when none was)."""
-
-    provider: str
-    offer: Offer
-    lacks: tuple[str, ...] = ()
 
 
 def listed(world: World, provider: str | None) -> list[Listed]:

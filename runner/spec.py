@@ -250,7 +250,7 @@ def _path_environment() -> jinja2.Environment:
         def _none(self, key: Any) -> Undefined:
             return self.undefined(f"there is no `{str(key)[:60]}` there")
 
-    environment = Environment(undefined=StrictUndefined, autoescape=False)
+    environment = Environment(undefined=StrictUndefined, autoescape=False, optimized=False)
     environment.globals.clear()
     environment.filters = {name: environment.filters[name] for name in ("lower", "upper", "trim", "default")}
     return environment

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import pytest
@@ -14,13 +15,19 @@ from helpers import Project
 ROWS = [f"What is {number} and {number}?" for number in range(1, 7)]
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    """A project whose one spec has been answered."""
-    project = Project(tmp_path)
+@pytest.fixture(scope="module")
+def answered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    project = Project(tmp_path_factory.mktemp("answered"))
     project.spec(rows=ROWS)
     project.finish()
-    return project
+    return project.root
+
+
+@pytest.fixture
+def project(answered: Path, tmp_path: Path) -> Project:
+    """A project whose one spec has been answered."""
+    copytree(answered, tmp_path, dirs_exist_ok=True)
+    return Project(tmp_path)
 
 
 def test_nothing_is_left_after_an_apply(project: Project) -> None:

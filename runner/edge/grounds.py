@@ -24,7 +24,7 @@ class Grounds:
     def __init__(self, root: Path, state: str | None = None, secrets: Iterable[str] = ()) -> None:
         self.root = Path(os.path.realpath(root))
         self._base = str(self.root)
-        self._state = None if state is None else self._folded(state)
+        self._folders = [_CACHES] if state is None else [_CACHES, self._folded(state)]
         self._secrets = {self._folded(secret) for secret in secrets}
 
     def _folded(self, path: str) -> str:
@@ -33,7 +33,7 @@ class Grounds:
     @property
     def state_is_root(self) -> bool:
         """Whether the state lies among everything else, so that nothing can be told from it."""
-        return self._state == "."
+        return "." in self._folders
 
     def inside(self, path: str) -> str:
         """The real path of ``path``, relative to the root.
@@ -65,6 +65,6 @@ class Grounds:
         compared = folded(relative)
         if _PRIVATE in compared.split("/"):
             return "belongs to git"
-        if any(f"{compared}/".startswith(f"{folder}/") for folder in (_CACHES, self._state)):
+        if any(f"{compared}/".startswith(f"{folder}/") for folder in self._folders):
             return "belongs to runner's state"
         return "holds a secret" if compared in self._secrets else ""

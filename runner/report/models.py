@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from runner.preview import Listed
+from runner.model import Listed
 from runner.report.text import plain, width
 
 
