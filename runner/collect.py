@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -174,7 +175,7 @@ class Answers:
         self._known = known
         self._judge = judge
         self._outcomes: dict[int, bytes] = {}
-        self._files: dict[int, io.BufferedReader] = {}
+        self._files: dict[int, io.FileIO] = {}
 
     def of(self, identity: bytes) -> tuple[Task | None, Result | None, Verdict | None]:
         """The deciding task, its decoded line when there is one, and what is known of the request."""
@@ -186,13 +187,12 @@ class Answers:
             return task, None, verdict
         if verdict.task not in self._outcomes:
             self._outcomes[verdict.task] = self._world.store.get(task.outcomes)
-            self._files[verdict.task] = self._world.store.local(task.results).open("rb")
+            self._files[verdict.task] = self._world.store.local(task.results).open("rb", buffering=0)
         _, offset, length = outcome_at(self._outcomes[verdict.task], verdict.position)
         if not length:
             return task, None, verdict
-        file = self._files[verdict.task]
-        file.seek(offset)
-        return task, self._judge(self._world.providers[task.provider].decode(file.read(length))), verdict
+        line = os.pread(self._files[verdict.task].fileno(), length, offset)
+        return task, self._judge(self._world.providers[task.provider].decode(line)), verdict
 
     def close(self) -> None:
         for file in self._files.values():

@@ -172,6 +172,8 @@ class Plan:
         }
 
 
+A_PERSON_DECIDES = "a person decides"
+
 _APPROVED = (Action.SUBMIT, Action.CANCEL)
 
 
@@ -252,7 +254,9 @@ def _settle_reason(unsettled: Unsettled | None) -> str:
         case "young":
             return f"not in the provider's list yet; {unsettled.detail if unsettled else ''}"
         case "unknown":
-            return f"whether it started cannot be looked up ({unsettled.detail if unsettled else ''}); a person decides"
+            return (
+                f"whether it started cannot be looked up ({unsettled.detail if unsettled else ''}); {A_PERSON_DECIDES}"
+            )
         case _:
             return "whether it started is not known yet"
 

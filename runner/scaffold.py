@@ -61,7 +61,7 @@ FILES = {
 
 
 def write_project(folder: Path) -> Iterator[str]:
-    """Write the files, none of them over another; yields each path written.
+    """Write the files, none of them over another; yields the name of each.
 
     Raises RunnerError when the folder already holds a project.  A ``.gitignore`` that is there stays as it is.
     """
@@ -76,4 +76,4 @@ def write_project(folder: Path) -> Iterator[str]:
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-        yield str(path)
+        yield name

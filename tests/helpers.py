@@ -17,7 +17,7 @@ from unittest import mock
 
 import yaml
 
-from runner.cli import _run
+from runner.cli.main import _run
 
 Rules = Sequence[Mapping[str, Any]]
 COMMAND = (sys.executable, "-m", "runner")

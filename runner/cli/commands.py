@@ -38,7 +38,7 @@ def init(context: Context, folder: Path | None) -> None:
 
     target = context.start / (folder or ".")
     show.say([f"wrote {path}" for path in write_project(target)])
-    place = f" -C {folder}" if folder else ""
+    place = f" -C {folder}" if folder and target.resolve() != Path.cwd() else ""
     show.say(["", "Next:", f"    runner{place} plan", f"    runner{place} apply --yes --wait"])
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from runner.errors import Problem, RunnerError
 from runner.outcome import Outcome
-from runner.plan import Action, Change, Cost, Plan
+from runner.plan import A_PERSON_DECIDES, Action, Change, Cost, Plan
 from runner.result import Counts
 
 Paint = Callable[..., str]
@@ -43,6 +43,9 @@ def plan_lines(plan: Plan, paint: Paint = no_paint) -> list[str]:
         lines.append("")
     for action in Action:
         lines += _action_lines(plan.of(action), paint)
+    for change in plan.of(Action.SETTLE):
+        if change.reason.endswith(A_PERSON_DECIDES):
+            lines += ["", *decision_lines(change.spec, str(change.task), paint)]
     if not plan.changes:
         lines.append("Nothing to do: every request is answered or given up, and every output is written.")
     else:
@@ -129,19 +132,36 @@ def outcome_lines(outcome: Outcome, paint: Paint = no_paint) -> list[str]:
     """What apply did, row counts by spec, and a command for each next step."""
     lines = [paint(f"Warning: {plain(warning)}", fg="yellow") for warning in dict.fromkeys(outcome.warnings)]
     lines += rows_lines(outcome.rows, paint)
+    lines += _written(outcome)
     for task in outcome.unresolved:
-        lines += [
-            paint(f"Nobody can tell whether task {task.id} of {task.batch} was started.", fg="yellow", bold=True),
-            f"  Look for a task named {task.name} in the provider's console.  If it is there, adopt it:",
-            f"    runner state adopt {task.id} REMOTE_ID",
-            "  If it is not, let its requests be sent again:",
-            f"    runner state abandon {task.id}",
-        ]
+        lines += decision_lines(task.batch, task.id, paint, task.name)
     pending = sorted(name for name, counts in outcome.rows.items() if counts.pending)
     if pending and not outcome.unresolved:
         lines.append(f"Still on the way: {', '.join(pending[:8])}{' …' if len(pending) > 8 else ''}.  Go on with:")
         lines.append("    runner apply --yes --wait")
     return lines
+
+
+def _written(outcome: Outcome) -> list[str]:
+    paths = [
+        detail
+        for change, result, detail in zip(outcome.changes, outcome.outcomes, outcome.details, strict=True)
+        if change.action is Action.PUBLISH and result == "done"
+    ]
+    more = [f"… and {len(paths) - _MOST:,} more outputs"] if len(paths) > _MOST else []
+    return [f"wrote {plain(path)}" for path in paths[:_MOST]] + more
+
+
+def decision_lines(spec: str, task: str, paint: Paint = no_paint, name: str = "") -> list[str]:
+    """What a person has to find out about an interrupted start, and the two commands to choose from."""
+    what = f"a task named {name}" if name else "the task (`runner state show` gives its name)"
+    return [
+        paint(f"Nobody can tell whether task {task} of {spec} was started.", fg="yellow", bold=True),
+        f"  Look for {what} in the provider's console.  If it is there, adopt it:",
+        f"    runner state adopt {task} REMOTE_ID",
+        "  If it is not, let its requests be sent again:",
+        f"    runner state abandon {task}",
+    ]
 
 
 def rows_lines(rows: Mapping[str, Counts], paint: Paint = no_paint) -> list[str]:
