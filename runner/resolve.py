@@ -12,7 +12,7 @@ from runner.digests import DigestMap
 from runner.edge.ledger import Ledger, Record
 from runner.edge.rows import fingerprint as input_fingerprint
 from runner.edge.world import World
-from runner.errors import Busy, Problem, RunnerError, Unsure
+from runner.errors import Busy, InvalidDocuments, Problem, RunnerError, Unsure
 from runner.estimate import tokens as estimate_tokens
 from runner.fingerprint import digest_of
 from runner.known import Known, gather, unpack
@@ -102,14 +102,18 @@ def resolve(world: World, specs: Sequence[Spec], state: State, options: Options)
 
 
 def together(errors: Sequence[RunnerError]) -> RunnerError:
-    """One error that says all: the first decides the exit code."""
+    """One error that says all: problems of files in one list, the gravest exit code."""
     if len(errors) == 1:
         return errors[0]
-    first = max(errors, key=lambda error: error.exit_code)
-    text = "\n".join(f"{error.where}: {error.message}" if error.where else error.message for error in errors)
-    error = RunnerError(text, hint=first.hint)
-    error.exit_code = first.exit_code
-    return error
+    problems = [problem for error in errors if isinstance(error, InvalidDocuments) for problem in error.problems]
+    others = [error for error in errors if not isinstance(error, InvalidDocuments)]
+    if not others:
+        return InvalidDocuments(problems)
+    lines = [f"{problem.where}: {problem.message}" for problem in problems]
+    lines += [f"{error.where}: {error.message}" if error.where else error.message for error in others]
+    merged = RunnerError("\n".join(lines), hint=others[0].hint, commands=others[0].commands)
+    merged.exit_code = max(error.exit_code for error in others)
+    return merged
 
 
 def pick_offer(

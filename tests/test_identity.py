@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from shutil import copytree
 from typing import Any
 
 import pytest
 import yaml
+from fakes.wanqing import KEY, MODEL, PROJECT, FakeWanqing
 from helpers import Project
 
 ROWS = [f"What is {number} and {number}?" for number in range(1, 7)]
@@ -212,3 +213,58 @@ def test_another_providers_name_is_another_request(project: Project) -> None:
     assert project.requests() == 0
     project.spec(provider="other")
     assert project.requests() == len(ROWS)
+
+
+# ---- pins ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def market(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Project, FakeWanqing]]:
+    """A project on a Wanqing whose models a test may change, its requests already sent."""
+    fake = FakeWanqing()
+    monkeypatch.setenv("FAKE_KEY", KEY)
+    settings = {"type": "wanqing", "base_url": fake.url, "project_id": PROJECT, "api_key": {"env": "FAKE_KEY"}}
+    project = Project(tmp_path, {"demo": settings})
+    project.spec(rows=ROWS, model={"select": {"name": "Qwen3-*", "prefer": "cheapest"}})
+    project.apply()
+    yield project, fake
+    fake.close()
+
+
+def on_sale(instance: str, price: str, **changes: Any) -> dict[str, Any]:
+    tier = {"input": price, "output": [{"mode": "x", "price": price}]}
+    return {
+        **MODEL,
+        "priceInfo": [{"usageScene": "onlineInference", "pricingTiers": [tier]}],
+        "modelInstance": {"modelInstanceId": instance, "status": "running"},
+        **changes,
+    }
+
+
+def test_a_pin_outlives_a_cheaper_model(market: tuple[Project, FakeWanqing]) -> None:
+    """A cheaper model that appears changes no plan; `--upgrade` takes it, in plan as in apply."""
+    project, fake = market
+    fake.knobs.models = [on_sale("mi-cheap", "0.00001"), MODEL]
+    assert project.requests() == 0
+    project.apply()
+    plan = project.plan("--upgrade")
+    assert (plan["changes"][-1]["model"], plan["summary"]["requests"]) == ("mi-cheap", len(ROWS))
+    project.apply("--upgrade")
+    assert [task["modelInfo"]["modelInstanceId"] for task in fake.tasks.values()] == ["mi-9", "mi-cheap"]
+    assert project.requests() == 0
+
+
+def test_an_edited_selector_chooses_anew(market: tuple[Project, FakeWanqing]) -> None:
+    """Editing the selector gives up the pin, even where the new one would fit the old model too."""
+    project, fake = market
+    fake.knobs.models = [on_sale("mi-cheap", "0.00001"), MODEL]
+    project.spec(model={"select": {"name": "Qwen3-?B", "prefer": "cheapest"}})
+    assert {change["model"] for change in project.plan()["changes"] if change["action"] == "submit"} == {"mi-cheap"}
+
+
+def test_a_model_without_a_price_is_never_the_cheapest(market: tuple[Project, FakeWanqing]) -> None:
+    """A model whose price is unknown loses to any that has one."""
+    project, fake = market
+    fake.knobs.models = [on_sale("mi-free", "0", priceInfo=[]), on_sale("mi-dear", "9")]
+    project.spec("second", rows=["One?"], model={"select": {"name": "Qwen3-*", "prefer": "cheapest"}})
+    assert project.plan("--select", "second")["changes"][0]["model"] == "mi-dear"
