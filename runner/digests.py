@@ -51,9 +51,7 @@ class DigestMap:
             bucket = self._buckets[key] = bytearray()
         elif self._offset(bucket, digest) >= 0:
             return False
-        bucket += digest
-        if self._value_bytes:
-            bucket += value.to_bytes(self._value_bytes, "big")
+        bucket += digest + value.to_bytes(self._value_bytes, "big") if self._value_bytes else digest
         self._count += 1
         return True
 

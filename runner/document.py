@@ -267,7 +267,7 @@ class _Builder:
                 "an alias of an anchor that is not defined above it",
                 "define the anchor, or write the value in quotes",
             )
-        return Node(None, mark)
+        return mapping(mark, {}, {})  # which nobody sees, and `<<` takes without another word
 
     def _count(self, mark: Mark, depth: int, *, nodes: int = 0, chars: int = 0) -> None:
         self._nodes += nodes

@@ -195,6 +195,8 @@ class _Reading:
                     yield path
 
     def _unreadable(self, error: OSError) -> None:
+        if isinstance(error, FileNotFoundError):
+            return
         file = os.path.relpath(error.filename, self._root)
         self.problems.append(Problem(file, 1, 1, f"the folder cannot be read: {error.strerror}"))
 

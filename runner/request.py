@@ -41,6 +41,11 @@ Writer = Callable[[Sequence[str]], str]
 """Texts of a row, in order → the canonical JSON of its body."""
 
 
+def _placed_once(skeleton: str, mark: str) -> bool:
+    """Whether the text is a value of its own: a key would have to be sorted anew in every row."""
+    return skeleton.count(mark) == 1 and f'"{mark}"' in skeleton and f'"{mark}":' not in skeleton
+
+
 def body_writer(build: Callable[[Sequence[str]], Mapping[str, Any]], slots: int) -> Writer:
     """Compile ``build``, which makes a body from ``slots`` texts, into a splice of constant JSON and quoted texts.
 
@@ -50,7 +55,7 @@ def body_writer(build: Callable[[Sequence[str]], Mapping[str, Any]], slots: int)
     marks = [hashlib.sha256(b"slot %d" % n).hexdigest() for n in range(slots)]
     skeleton = canonical(build(marks)).decode()
     found = [skeleton.find(f'"{mark}"') for mark in marks]
-    if any(at < 0 or skeleton.count(mark) != 1 for at, mark in zip(found, marks, strict=True)):
+    if not all(_placed_once(skeleton, mark) for mark in marks):
         return lambda texts: canonical(build(texts)).decode()
     order = sorted(range(slots), key=found.__getitem__)
     constants = []

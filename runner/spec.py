@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 MAX_COMBINATIONS = 1_000
 MAX_PATH = 1_000
+"""Characters of an output's path."""
+MAX_PARTS = 64
+"""Of the template of one path."""
 DEFAULT_OUTPUT = "outputs/{{ name }}.jsonl"
 
 
@@ -261,12 +264,21 @@ def _path_template(source: str) -> jinja2.Template:
     """Raises ValueError for a template that does more than fill in names."""
     from jinja2 import TemplateSyntaxError, nodes
 
-    lookups = (nodes.Name, nodes.Getattr, nodes.Getitem, nodes.Const)
-    simple = (nodes.Template, nodes.Output, nodes.TemplateData, nodes.Filter, nodes.Concat, *lookups)
+    simple: tuple[type[nodes.Node], ...] = (
+        nodes.Template,
+        nodes.Output,
+        nodes.TemplateData,
+        nodes.Filter,
+        nodes.Concat,
+    )
+    simple += (nodes.Name, nodes.Getattr, nodes.Getitem, nodes.Const)
     try:
         tree = _path_environment().parse(source)
-        if not all(isinstance(node, simple) for node in tree.find_all(nodes.Node)):
-            raise ValueError("only names, `~` and filters may stand in the braces")
+        parts = list(tree.find_all(nodes.Node))
+        if len(parts) > MAX_PARTS or not all(isinstance(part, simple) for part in parts):
+            raise ValueError("only names, `~` and filters may stand in the braces, and few of them")
+        if unknown := {name.name for name in tree.find_all(nodes.Name)} - {"name", "vars"}:
+            raise ValueError(f"there is no `{min(unknown)[:60]}`")
         return _path_environment().from_string(tree)
     except TemplateSyntaxError as error:
         raise ValueError(error.message) from None

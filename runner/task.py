@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from runner.provider import Phase
 from runner.result import Counts
 
 # What became of each request of a collected task: one letter per request, in the shard's order.
@@ -32,6 +33,10 @@ ABANDONED = "abandoned"
 """A person said that it is to be forgotten."""
 
 ON_ITS_WAY = frozenset({BEGUN, STAGED, OPEN, ENDED})
+PHASES = ON_ITS_WAY | {COLLECTED, VOID, ABANDONED}
+
+
+ENDINGS = frozenset(phase.value for phase in Phase if phase.ended)
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ class Task:
     """Total, succeeded, failed."""
     ended_at: float | None = None
     ending: str = ""
-    """succeeded, failed, expired or cancelled."""
+    """One of ENDINGS."""
     error: str = ""
     retryable: bool = True
     """Of a task that failed whole: whether sending the same bytes again may help."""
@@ -122,10 +127,14 @@ class Task:
 
     @classmethod
     def from_json(cls, id: str, data: Mapping[str, Any]) -> Task:
+        """The inverse of :meth:`to_json`.  Raises ValueError, TypeError or AttributeError for what is no task."""
         values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in data.items()}
         if "claim" in values:
             values["claim"] = Claim(**values["claim"])
-        return cls(id=id, **values)
+        task = cls(id=id, **values)
+        if task.phase not in PHASES or (task.phase == ENDED and task.ending not in ENDINGS):
+            raise ValueError(f"task {id} cannot be {task.phase} {task.ending}".rstrip())
+        return task
 
 
 def task_id(shard: str, attempt: int) -> str:

@@ -188,7 +188,7 @@ def test_aliases_and_merges() -> None:
     document = one("a: &a {x: 1, y: 2}\nb: &b {y: 3, z: 4}\nc:\n  y: 9\n  <<: [*b, *a]\nd: *a\ne: {<<: *a}\n")
     assert document.value["c"] == {"y": 9, "z": 4, "x": 1}
     assert document.value["d"] == document.value["e"] == {"x": 1, "y": 2}
-    assert document.locate(("c", "z")) == Mark("a.yaml", 2, 18)
+    assert document.locate(("c", "z")) == Mark("a.yaml", 2, 17)
     assert document.locate(("c", "x"), key=True) == Mark("a.yaml", 1, 8)
     assert document.locate(("d", "y")) == Mark("a.yaml", 1, 17)
 

@@ -34,9 +34,7 @@ def _terminate(_signal: int, _frame: FrameType | None) -> None:
 
 def _run() -> int:
     try:
-        cli.main(standalone_mode=False)
-    except click.exceptions.Exit as error:
-        return error.exit_code
+        code: int | None = cli.main(standalone_mode=False)  # click hands back the code of an Exit instead of raising it
     except click.ClickException as error:
         error.show()
         return 1
@@ -57,7 +55,7 @@ def _run() -> int:
         return 1
     except Exception as error:
         return _bug(error)
-    return 0
+    return code or 0
 
 
 def disk_error(error: OSError) -> RunnerError:

@@ -1,0 +1,238 @@
+"""The parts of the documents that are made from the code.  Run through cog:
+
+``python -m cogapp -r -I docs README.md docs/*.md schemas/README.md`` writes them anew, ``--check`` finds stale ones.
+"""
+
+from __future__ import annotations
+
+import json
+import pkgutil
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import import_module
+from inspect import getdoc
+from pathlib import Path
+from typing import Any
+
+import click
+
+import runner
+from runner.cli.commands import cli
+from runner.errors import RunnerError
+from runner.registry import FAMILIES
+from runner.schema import schema_text
+
+ROOT = Path(__file__).parent.parent
+
+EXIT_CODES = {
+    0: "done, or nothing to do",
+    1: "an expected error; wrong usage is one too",
+    2: "the plan has changes (`plan --detailed-exitcode`)",
+    3: "the plan is over a limit of `runner.yaml`; nothing was submitted",
+    4: "a secret is missing, or a provider refused it",
+    5: "a saved plan is stale, or the digest is not the expected one",
+    6: "another run kept changing the state, or it is another state",
+    7: "finished, with failed or missing rows, or with a start that only a person can settle",
+    8: "still running at `--timeout`",
+    70: "a bug in runner",
+    130: "interrupted by SIGINT or SIGTERM; the same command goes on",
+}
+"""Where several apply, the first in this order: 130, 70, 6, 5, 4, 3, 1, 8, 7."""
+
+VERIFIED = {
+    "simulator": (
+        "a small server inside runner: no key, no cost, seconds",
+        "is itself what the tests run against; [what is faithful in it](docs/simulator.md)",
+    ),
+    "wanqing": (
+        "batch tasks of StreamLake Wanqing",
+        "against the simulator, and against a second server written from Wanqing's document alone; "
+        "**not** against the real service",
+    ),
+}
+"""What each provider type is, and what its code was held against.  A type without an entry cannot be documented."""
+
+
+# ---- commands --------------------------------------------------------------------------------------------------------
+
+
+def commands(group: click.Group = cli, path: str = "runner") -> Iterator[tuple[str, click.Command]]:
+    """Every command that does something, by what is typed."""
+    for name, command in sorted(group.commands.items()):
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{path} {name}")
+        else:
+            yield f"{path} {name}", command
+
+
+def command_table() -> str:
+    return _table(
+        ("command", "does"),
+        ((f"`{_typed(path, command)}`", _sentence(command.help)) for path, command in commands()),
+    )
+
+
+def command_reference() -> str:
+    """A section for every command: what it does, what it takes."""
+    return "\n".join(_section(path, command) for path, command in commands())
+
+
+def global_options() -> str:
+    return _options(cli)
+
+
+def _section(path: str, command: click.Command) -> str:
+    return f"## {path}\n\n```text\n{_typed(path, command)}\n```\n\n{command.help}\n{_options(command)}"
+
+
+def _options(command: click.Command) -> str:
+    context = click.Context(command)
+    records = (param.get_help_record(context) for param in command.params if isinstance(param, click.Option))
+    rows = [(f"`{record[0]}`", record[1]) for record in records if record]
+    return "\n" + _table(("option", "means"), rows) if rows else ""
+
+
+def _typed(path: str, command: click.Command) -> str:
+    context = click.Context(command)
+    arguments = [param.make_metavar(context) for param in command.params if isinstance(param, click.Argument)]
+    options = ["[OPTIONS]"] if any(isinstance(param, click.Option) for param in command.params) else []
+    return " ".join([path, *options, *arguments])
+
+
+# ---- errors ----------------------------------------------------------------------------------------------------------
+
+
+def exit_codes() -> str:
+    return _table(("code", "means"), ((str(code), words) for code, words in EXIT_CODES.items()))
+
+
+def error_classes() -> list[type[RunnerError]]:
+    """Every kind of expected error in the package, a parent before its children."""
+    for module in pkgutil.walk_packages(runner.__path__, "runner."):
+        if not module.name.endswith("__main__"):
+            import_module(module.name)
+    return list(_below(RunnerError))
+
+
+def _below(kind: type[RunnerError]) -> Iterator[type[RunnerError]]:
+    yield kind
+    for child in sorted(kind.__subclasses__(), key=lambda child: child.__name__):
+        yield from _below(child)
+
+
+def error_table() -> str:
+    return _table(
+        ("error", "is a", "exit code", "means"),
+        (
+            (f"`{kind.__name__}`", f"`{kind.__base__.__name__}`", str(kind.exit_code), _sentence(getdoc(kind)))
+            for kind in error_classes()
+            if kind.__base__ is not None
+        ),
+    )
+
+
+# ---- providers and schemas -------------------------------------------------------------------------------------------
+
+
+def provider_table() -> str:
+    definitions = json.loads(schema_text("project"))["$defs"]
+    return _table(
+        ("type", "what", "keys", "verified"),
+        ((f"`{name}`", VERIFIED[name][0], _keys(definitions[name]), VERIFIED[name][1]) for name in sorted(FAMILIES)),
+    )
+
+
+def _keys(definition: Mapping[str, Any]) -> str:
+    required = definition.get("required", ())
+    names = [name for name in definition["properties"] if name != "type"]
+    return ", ".join(f"**`{name}`**" if name in required else f"`{name}`" for name in names)
+
+
+def spec_fields() -> str:
+    return _fields("batch")
+
+
+def project_fields() -> str:
+    """Keys of runner.yaml, and of the provider types that this version has."""
+    schema = json.loads(schema_text("project"))
+    text = _fields("project", skip=("defaults",))
+    for name in sorted(FAMILIES):
+        definition = schema["$defs"][name]
+        rows = _rows(definition, schema["$defs"], "")
+        text += f"\n### type: {name}\n\n{definition['description']}\n\n" + _field_table(rows)
+    return text
+
+
+def _fields(kind: str, skip: Iterable[str] = ()) -> str:
+    schema = json.loads(schema_text(kind))
+    schema["properties"] = {key: value for key, value in schema["properties"].items() if key != "providers"}
+    return _field_table(
+        row for row in _rows(schema, schema["$defs"], "") if row[0].strip("`").split(".")[0] not in skip
+    )
+
+
+def _field_table(rows: Iterable[tuple[str, str, str, str]]) -> str:
+    return _table(("key", "means", "default", "example"), rows)
+
+
+def _rows(schema: Mapping[str, Any], definitions: Mapping[str, Any], path: str) -> Iterator[tuple[str, str, str, str]]:
+    """One row for each key, with those inside it; a required key is bold."""
+    for key, value in schema.get("properties", {}).items():
+        field = _resolved(value, definitions)
+        name = f"`{path}{key}`"
+        example = field.get("examples", [field.get("const", "")])[0]
+        yield (
+            f"**{name}**" if key in schema.get("required", ()) else name,
+            field["description"] + _words(field),
+            f"`{field['default']}`" if "default" in field else "",
+            f"`{json.dumps(example, ensure_ascii=False)}`",
+        )
+        for inner in (field, *field.get("anyOf", ()), field.get("items", {})):
+            item = "[]." if inner is field.get("items") else "."
+            yield from _rows(_resolved(inner, definitions), definitions, f"{path}{key}{item}")
+
+
+def _resolved(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
+    """``field`` with what its ``$ref`` says under what it says itself."""
+    name = field.get("$ref", "").rpartition("/")[2]
+    return {**definitions.get(name, {}), **field}
+
+
+def _words(field: Mapping[str, Any]) -> str:
+    return f" One of {', '.join(f'`{word}`' for word in field['enum'])}." if "enum" in field else ""
+
+
+# ---- examples --------------------------------------------------------------------------------------------------------
+
+
+def spec_example() -> str:
+    """A spec of this repository as it stands."""
+    text = (ROOT / "specs" / "gsm8k-styles.yaml").read_text("utf-8")
+    return f"```yaml\n{text}```\n"
+
+
+def plan_example() -> str:
+    """What `runner plan` says of this repository's specs where nothing has run yet."""
+    with tempfile.TemporaryDirectory() as name:
+        for part in ("specs", "runner.yaml"):
+            source = ROOT / part
+            target = Path(name) / part
+            shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
+        command = [sys.executable, "-P", "-m", "runner", "plan"]
+        said = subprocess.run(command, cwd=name, capture_output=True, text=True, check=True).stdout
+    return f"```console\n$ runner plan\n{said}```\n"
+
+
+# ---- text ------------------------------------------------------------------------------------------------------------
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _sentence(text: str | None) -> str:
+    return " ".join((text or "").split("\n\n")[0].split())

@@ -1,0 +1,58 @@
+"""Guards that hold for every test: no keys, no home, no network but loopback, and the same examples every time."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+SENSITIVE = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL|_PROXY$|^(AWS|AZURE|GIT|GITHUB|RUNNER)_", re.IGNORECASE)
+"""Variables that could lend a test somebody's rights, or lead its calls elsewhere."""
+
+LOOPBACK = {None, "", "localhost", "127.0.0.1", "::1"}
+
+settings.register_profile("same-every-time", derandomize=True, database=None, deadline=None)
+settings.load_profile("same-every-time")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _guards(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if SENSITIVE.search(name)]:
+            patch.delenv(name)
+        for name, folder in {"HOME": ".", "XDG_CONFIG_HOME": ".config", "XDG_CACHE_HOME": ".cache"}.items():
+            patch.setenv(name, str(home / folder))
+        patch.setenv("TZ", "UTC")
+        patch.setenv("COLUMNS", "80")
+        patch.setattr(socket, "getaddrinfo", _resolve_loopback_only)
+        yield
+
+
+_getaddrinfo = socket.getaddrinfo
+
+
+def _resolve_loopback_only(host: Any, *args: Any, **options: Any) -> Any:
+    """As on a machine that is not on any network.  Connections themselves are blocked by pytest-socket."""
+    name = host.decode() if isinstance(host, bytes) else host
+    if name not in LOOPBACK and not _is_address(name):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    return _getaddrinfo(host, *args, **options)
+
+
+def _is_address(name: str) -> bool:
+    return bool(re.fullmatch(r"[\d.]+|[0-9a-fA-F:]*:[0-9a-fA-F:.]*", name))
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """An empty folder to be a project's root."""
+    root = tmp_path / "project"
+    root.mkdir()
+    return root
