@@ -17,7 +17,7 @@ from runner.plan import Action, Change, Plan, Unsettled, gave_up
 from runner.refresh import News, job_of, refresh
 from runner.resolve import Options, Resolved, resolve
 from runner.result import Counts
-from runner.state import Coverage, Covered, Declared, Event, Pinned, State, Stopped, Voided, fold
+from runner.state import ON_THE_WAY, Coverage, Covered, Declared, Event, Pinned, State, Stopped, Voided, fold
 from runner.submit import Submission
 from runner.tally import estimate_counts
 from runner.task import BEGUN, COLLECTED, ENDED, OPEN, STAGED, Task
@@ -35,6 +35,7 @@ class Apply:
         world: World,
         journal: Journal,
         plan: Plan,
+        believed: State,
         resolved: Sequence[Resolved],
         news: News,
         *,
@@ -47,6 +48,7 @@ class Apply:
         in this run, which an approval by digest does not cover."""
         self._world = world
         self._journal = journal
+        self._believed = believed
         self._resolved = {one.batch.spec.name: one for one in resolved}
         self._news = news
         self._selected = selected
@@ -56,6 +58,8 @@ class Apply:
         self._made: dict[str, list[str]] = {}
         self._left: list[str] = []
         self._pause: float | None = None
+        self._refused: set[str] = set()
+        """Ended tasks whose results the provider will not give."""
         self._judges = {name: judge_for(one.batch.spec.schema) for name, one in self._resolved.items()}
         self.outcome = Outcome(plan, list(plan.changes), ["waiting"] * len(plan.changes), [""] * len(plan.changes))
 
@@ -63,14 +67,14 @@ class Apply:
 
     def once(self) -> None:
         """Every step, once.  Raises Interrupted, StateConflict, OSError."""
-        base = self._journal.state
-        self._journal.write(*self._news.events, *self._declarations(base))
+        state = self._journal.state
+        self._journal.write(*_news(state, [*self._news.events, *self._declarations(state)]))
         self._settled(self._news.unsettled)
         self.outcome.warnings += self._news.warnings
         self._collect()
         self._cancel()
         if self._submits:
-            self._submit(list(self._resolved.values()))
+            self._submit(list(self._resolved.values()), self._believed)
         else:
             self._skip_submits()
         self._cover()
@@ -123,7 +127,7 @@ class Apply:
         return [task for task in self._journal.state.tasks.values() if task.phase in phases and self._selected(task)]
 
     def _collect(self) -> None:
-        tasks = self._tasks(ENDED)
+        tasks = [task for task in self._tasks(ENDED) if task.id not in self._refused]
         if not tasks:
             return
         events: list[Event] = []
@@ -136,8 +140,12 @@ class Apply:
                     reading = call.result()
                     events.append(reading.event)
                     self.outcome.note(change, "done", self._remarks(task, reading))
+                elif isinstance(error, Refused):
+                    self._refused.add(task.id)
+                    self.outcome.note(change, "refused", error.message)
+                    self.outcome.errors.append(_no_results(task, error))
                 elif isinstance(error, ProviderError):
-                    self.outcome.note(change, "refused" if isinstance(error, Refused) else "busy", error.message)
+                    self.outcome.note(change, "busy", error.message)
                     self.outcome.warnings.append(f"results of task {task.id} ({task.batch}): {error.message}")
                 else:
                     pool.shutdown(cancel_futures=True)
@@ -180,11 +188,12 @@ class Apply:
 
     # ---- submit ----------------------------------------------------------------------------------------------------
 
-    def _submit(self, batches: Sequence[Resolved]) -> None:
+    def _submit(self, batches: Sequence[Resolved], base: State) -> None:
+        """``base`` is the state that the batches were resolved against: whatever is new since then may be the same."""
         wanted = [one for one in batches if one.demand.submit]
         if not wanted:
             return
-        submission = Submission(self._world, self._journal, self._journal.state, self._coverage)
+        submission = Submission(self._world, self._journal, base, self._coverage)
         try:
             report = submission.run(wanted)
         finally:
@@ -213,10 +222,13 @@ class Apply:
             fingerprint=batch.fingerprint,
             rows=resolved.demand.rows,
             requests=resolved.distinct,
+            attempts=batch.spec.attempts,
             needs=tuple(sorted({*resolved.demand.needs, *tasks})),
             revision=self._revision(resolved, covered),
         )
-        return [] if coverage == covered else [Covered(batch.spec.name, coverage)]
+        if coverage == covered:
+            return []
+        return [Covered(batch.spec.name, coverage, {**resolved.seen, **dict.fromkeys(tasks, ON_THE_WAY)})]
 
     def _revision(self, resolved: Resolved, covered: Coverage | None) -> str:
         """The blob that shows what was asked: the templates and one example, so that a change can be shown later."""
@@ -226,7 +238,10 @@ class Apply:
             return ""
         if covered and covered.revision and all(covered.fingerprint.get(part) == new.get(part) for part in parts):
             return covered.revision
-        row, body = next(resolved.rendering.bodies())
+        try:
+            row, body = next(resolved.rendering.bodies())
+        except (RunnerError, StopIteration):  # the input is another by now: no example is worth failing for
+            return ""
         return self._world.store.put(
             canonical({"templates": dict(resolved.rendering.sources), "row": row.number, "example": body})
         )
@@ -303,7 +318,7 @@ class Apply:
         """One more round; whether anything but the time has moved on."""
         before = self._journal.state.serial
         news = refresh(self._world, self._journal.refresh(), only=self._selected)
-        events = [event for event in news.events if _is_news(self._journal.state, event)]
+        events = _news(self._journal.state, news.events)
         voided = {self._journal.state.tasks[event.task].batch for event in events if isinstance(event, Voided)}
         self._journal.write(*events)
         if self._resubmits:
@@ -320,15 +335,17 @@ class Apply:
         """A provider's queue was full: try again with what is still unsent."""
         specs = [self._resolved[name].batch.spec for name in self._left]
         self._left = []
-        again = resolve(self._world, specs, self._journal.state, self._options)
+        base = self._journal.state
+        again = resolve(self._world, specs, base, self._options)
         self._resolved |= {one.batch.spec.name: one for one in again}
-        self._submit(again)
+        self._submit(again, base)
 
     def _waits_for(self) -> bool:
         if self._left and self._submits:
             return True
         for task in self._tasks(BEGUN, STAGED, OPEN, ENDED):
-            if task.stopped == "gave_up" or self._is_unresolved(task) or task.batch not in self._resolved:
+            given_up = task.stopped == "gave_up" or task.id in self._refused or self._is_unresolved(task)
+            if given_up or task.batch not in self._resolved:
                 continue
             return True
         return False
@@ -395,6 +412,23 @@ def _at(state: State, pair: tuple[str, str | None]) -> list[Task]:
     return [task for task in state.tasks.values() if (task.provider, task.model) == pair]
 
 
-def _is_news(state: State, event: Event) -> bool:
-    """Whether an event would change a belief: progress that stands still is not worth a write."""
-    return fold(state, event) != state
+def _news(state: State, events: Iterable[Event]) -> list[Event]:
+    """The events that change a belief: progress that stands still is not worth a write."""
+    found = []
+    for event in events:
+        after = fold(state, event)
+        if after != state:
+            found.append(event)
+        state = after
+    return found
+
+
+def _no_results(task: Task, error: Refused) -> RunnerError:
+    """The provider refuses what it owes: a person decides whether to ask for it again."""
+    failed = RunnerError(
+        f"the results of task {task.id} of {task.batch} cannot be had: {error.message}",
+        hint="Mend the cause and apply again; or give them up, and let its requests be sent (and paid) again:",
+        commands=[f"runner state abandon {task.id}"],
+    )
+    failed.exit_code = error.exit_code
+    return failed

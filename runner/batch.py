@@ -46,7 +46,7 @@ def fingerprint_of(
     shape = [[message.role, [part.kind for part in message.parts]] for message in spec.messages]
     return {
         "model": digest_of([spec.provider, model]),
-        "prompt": digest_of([shape, spec.text is not None, sorted(templates.values())]),
+        "prompt": digest_of([shape, spec.text is not None, sorted(templates.items())]),
         "vars": digest_of(spec.vars),
         "parameters": digest_of(spec.parameters),
         "response": digest_of(spec.schema),

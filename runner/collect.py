@@ -18,7 +18,7 @@ from runner.errors import Interrupted
 from runner.known import OUTCOME, Known, Verdict, outcome_at
 from runner.provider import Provider
 from runner.refresh import job_of
-from runner.rendering import Row, rows_of
+from runner.rendering import Row, check_unchanged, rows_of
 from runner.request import custom_id
 from runner.resolve import Resolved, measure
 from runner.result import MISSING, Counts, Failure, Result
@@ -234,11 +234,16 @@ def _output_lines(world: World, resolved: Resolved, answers: Answers, tally: _Ta
             world.progress(f"writing {spec.output.path}", count, None)
         key = row_key(spec, row)
         for sample in range(1, spec.samples + 1):
-            identity, _, _ = next(ledger)
-            line = {"key": key, "sample": sample, **_answer(identity, answers, tally)}
+            identity, _, _ = next(ledger, _NO_RECORD)
+            line = {"key": key, "sample": sample, **_answer(identity, answers, tally, held=resolved.held)}
             if include_input:
                 line["input"] = row.values
             yield line
+    check_unchanged(world.root, resolved.batch)
+
+
+_NO_RECORD = (bytes(WIDTH), 0, 0)
+"""Of a row that was not there when the batch was fingerprinted; the output is then not kept."""
 
 
 def row_key(spec: Spec, row: Row) -> str:
@@ -249,10 +254,10 @@ def row_key(spec: Spec, row: Row) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _answer(identity: bytes, answers: Answers, tally: _Tally) -> dict[str, Any]:
+def _answer(identity: bytes, answers: Answers, tally: _Tally, *, held: bool) -> dict[str, Any]:
     task, result, verdict = answers.of(identity)
     if result is None:
-        failure = _absence(task, verdict)
+        failure = _absence(task, verdict, held=held)
         if failure.code in ("not_submitted", "pending"):
             tally.pending += 1
         else:
@@ -282,9 +287,11 @@ def _answer(identity: bytes, answers: Answers, tally: _Tally) -> dict[str, Any]:
     }
 
 
-def _absence(task: Task | None, verdict: Verdict | None) -> Failure:
+def _absence(task: Task | None, verdict: Verdict | None, *, held: bool) -> Failure:
     """Why no line answers a request."""
     if task is None or verdict is None or verdict.new:
+        if held:
+            return Failure("cancelled", "its batch was cancelled before it was sent", False)
         return Failure("not_submitted", "it has not been sent yet", True)
     if task.stopped == "gave_up":
         return Failure("gave_up", "no answer came within wait.give_up", False)

@@ -29,30 +29,36 @@ def cancel(world: World, journal: Journal, names: Sequence[str]) -> list[Cancell
 
     The decision is recorded first: should this run be killed, the next apply submits nothing more all the same.
     """
-    tasks = [task for name in names for task in _tasks_of(journal.state, name)]
+    tasks = [task for name in names for task in journal.state.of(name)]
     lasting = tuple(task.id for task in tasks if task.on_its_way or task.phase == COLLECTED)
-    journal.write(*([Stopped(lasting, "cancelled")] if lasting else []))
+    journal.write(Stopped(lasting, "cancelled", tuple(names)))
     return [Cancelled(task, *cancel_task(world, task)) for task in tasks if task.phase == OPEN]
 
 
 def retry(journal: Journal, names: Sequence[str], scope: str) -> list[Task]:
-    """Forgive failures of these batches (``scope`` "failed"), or their answers too ("all"); the next apply submits."""
+    """Forgive failures of these batches (``scope`` "failed"), or their answers too ("all"); the next apply submits.
+
+    A request that another batch asked first is in that batch's task, and is forgiven there.
+    """
     tasks = [
         task
         for name in names
-        for task in _tasks_of(journal.state, name)
+        for task in journal.state.of(name)
         if task.phase == COLLECTED or (task.on_its_way and task.stopped)
     ]
-    journal.write(*([Forgiven(tuple(task.id for task in tasks), scope)] if tasks else []))
+    journal.write(Forgiven(tuple(task.id for task in tasks), scope, tuple(names)))
     return tasks
 
 
-def _tasks_of(state: State, batch: str) -> list[Task]:
-    """Tasks that hold the batch's requests, those of other batches among them."""
-    known = state.batches.get(batch)
-    needs = known.covered.needs if known and known.covered else ()
-    ids = dict.fromkeys([*(task.id for task in state.of(batch)), *needs])
-    return [state.tasks[id] for id in ids if id in state.tasks]
+def lenders(state: State, names: Sequence[str]) -> list[str]:
+    """Other batches whose tasks hold requests of these."""
+    needs = {
+        id
+        for name in names
+        if (known := state.batches.get(name)) is not None and known.covered is not None
+        for id in known.covered.needs
+    }
+    return sorted({state.tasks[id].batch for id in needs if id in state.tasks} - set(names))
 
 
 def adopt(world: World, journal: Journal, id: str, remote_id: str) -> Task:

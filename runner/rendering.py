@@ -10,8 +10,10 @@ from typing import Any
 
 from runner.batch import Batch
 from runner.edge.paths import data_url, inside
+from runner.edge.rows import fingerprint as input_fingerprint
 from runner.edge.rows import read
 from runner.errors import RunnerError
+from runner.model import Offer
 from runner.prompt import Prompt, compile_prompt, compile_where
 from runner.provider import Frame, Message, Provider, Question
 from runner.request import Writer, body_writer
@@ -33,6 +35,21 @@ def rows_of(root: Path, spec: Spec) -> Iterator[Row]:
     found = (Row(number, values) for number, values in enumerate(read(root, spec.input.path), start=1))
     kept = (row for row in found if keeps(row.values, row.number)) if keeps else found
     return islice(kept, spec.input.limit)
+
+
+def check_unchanged(root: Path, batch: Batch) -> None:
+    """Raises RunnerError when the input is not the one that was fingerprinted: its rows are not those of the plan."""
+    spec = batch.spec
+    if input_fingerprint(root, spec.input.path) != batch.fingerprint["input"]:
+        raise changed(spec)
+
+
+def changed(spec: Spec) -> RunnerError:
+    return RunnerError(
+        f"{spec.input.path} or a template changed while {spec.name} was being worked on",
+        where=str(spec.at("input")),
+        hint="Run the same command again: it goes on with the rows as they are now.",
+    )
 
 
 def compile_in(root: Path, spec: Spec) -> Prompt:
@@ -84,8 +101,7 @@ class Rendering:
         return self._write
 
     def _build(self) -> Callable[[Sequence[str]], Mapping[str, Any]]:
-        offer, spec = self.batch.offer, self.batch.spec
-        assert offer is not None
+        offer, spec = self.batch.offer or Offer(id=""), self.batch.spec
 
         def build(texts: Sequence[str]) -> Mapping[str, Any]:
             try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from runner.batch import Batch, explain, fingerprint_of, publish_key
@@ -20,11 +20,11 @@ from runner.model import Offer, Selector, choose, modality_problems, parameter_p
 from runner.plan import Demand, Tokens
 from runner.prompt import Prompt
 from runner.provider import Provider
-from runner.rendering import Rendering, compile_in
+from runner.rendering import Rendering, check_unchanged, compile_in
 from runner.request import identify
 from runner.shard import TooLarge, cut
 from runner.spec import Spec
-from runner.state import Pin, State
+from runner.state import Coverage, Pin, State, condition
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,10 @@ class Resolved:
     """A choice that is not in the state yet."""
     complete: bool = True
     """Whether `todo` is all that is left to ask: not so in a sample."""
+    seen: Mapping[str, str] = field(default_factory=dict)
+    """Condition of each of the needed tasks when the rows were held against them."""
+    held: bool = False
+    """Whether a person cancelled the batch: what is left to ask is not asked."""
     borrows: bool = False
     """Whether another spec of the same plan submits some of its requests."""
     distinct: int = 0
@@ -145,6 +149,10 @@ def selector_key(selector: Selector) -> str:
     return digest_of({key: value for key, value in asdict(selector).items() if value not in (None, (), [])})
 
 
+def _still_holds(covered: Coverage, key: str, spec: Spec) -> bool:
+    return covered.current and covered.key == key and covered.attempts == spec.attempts
+
+
 class _Knowledge:
     """What is known of requests, per provider and model, gathered when first needed."""
 
@@ -187,14 +195,15 @@ def _resolve(
     rendering = Rendering(world.root, batch, prompt, provider)
     before = state.batches.get(spec.name)
     covered = before.covered if before else None
-    if covered and covered.current and key and covered.key == key and not options.sample:
+    if covered and key and _still_holds(covered, key, spec) and not options.sample:
         needs = tuple(id for id in covered.needs if id in state.tasks)
         demand = _finish(
             world, state, batch, Demand(spec.name, spec.provider, batch.model, covered.rows, 0, needs=needs)
         )
         return Resolved(batch, demand, rendering, pin=pin, distinct=covered.requests)
     ledger = measure(world, rendering)
-    look = _Look(knowledge.of(batch), planned.by_next(), spec, options.sample)
+    held = before is not None and before.cancelled
+    look = _Look(knowledge.of(batch), _Planned() if held else planned.by_next(), spec, 0 if held else options.sample)
     try:
         shards = [shard.digest for shard in cut(look.run(ledger), provider.traits.shard)]
     except TooLarge as error:
@@ -225,7 +234,9 @@ def _resolve(
         ledger,
         look.todo,
         pin,
-        complete=options.sample is None,
+        seen={id: condition(state.tasks.get(id)) for id in look.needs},
+        complete=options.sample is None and not held,
+        held=held,
         borrows=look.borrowed,
         distinct=look.distinct,
     )
@@ -276,6 +287,7 @@ def _records(world: World, rendering: Rendering) -> Iterator[Record]:
         yield sha256(salt + body).digest()[:16], size + extra, tokens
         for sample in range(2, samples + 1):
             yield identify(salt, body, sample), size + extra, tokens
+    check_unchanged(world.root, rendering.batch)
 
 
 class _Planned:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from runner.edge.files import TEMPORARY, sweep
 from runner.edge.world import World
-from runner.errors import Interrupted, RunnerError
+from runner.errors import Interrupted
+from runner.rendering import changed
 from runner.request import custom_id, identify
 from runner.resolve import Resolved, at_positions
 from runner.shard import Shard, cut
@@ -48,7 +49,7 @@ def spool(world: World, resolved: Resolved) -> Iterator[ShardFile]:
             for identity in shard:
                 found, line = next(lines, (b"", b""))
                 if found != identity:
-                    raise _changed(resolved)
+                    raise changed(resolved.batch.spec)
                 file.write(line)
         yield ShardFile(shard, path)
 
@@ -72,12 +73,3 @@ def _lines(world: World, resolved: Resolved) -> Iterator[tuple[bytes, bytes]]:
             position = next(wanted, None)
         if position is None:
             return
-
-
-def _changed(resolved: Resolved) -> RunnerError:
-    spec = resolved.batch.spec
-    return RunnerError(
-        f"the rows of {spec.name} no longer render to what was planned: the input or a template changed meanwhile",
-        where=str(spec.at("input")),
-        hint="Run the same command again; nothing of this shard was sent.",
-    )

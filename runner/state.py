@@ -44,6 +44,8 @@ class Coverage:
     rows: int
     requests: int
     needs: tuple[str, ...]
+    attempts: int
+    """What `retry.attempts` was: a greater one may allow more."""
     revision: str = ""
     """Blob with the template and one rendered example, "" when they are dropped."""
     current: bool = True
@@ -63,9 +65,13 @@ class Publication:
 
 @dataclass(frozen=True)
 class BatchState:
-    """``on_remove`` is what the spec said last, for the day on which there is no spec any more."""
+    """``on_remove`` is what the spec said last, for the day on which there is no spec any more.
+
+    ``cancelled``: a person said so; nothing of it is submitted before `runner retry`.
+    """
 
     on_remove: str = "keep"
+    cancelled: bool = False
     pin: Pin | None = None
     covered: Coverage | None = None
     published: Publication | None = None
@@ -165,10 +171,14 @@ class Collected:
 
 @dataclass(frozen=True)
 class Stopped:
-    """Unanswered requests of these tasks are not to be asked again: ``why`` is "cancelled" or "gave_up"."""
+    """Unanswered requests of these tasks are not to be asked again: ``why`` is "cancelled" or "gave_up".
+
+    ``batches`` are held back as a whole until they are forgiven.
+    """
 
     tasks: tuple[str, ...]
     why: str
+    batches: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -177,12 +187,16 @@ class Forgiven:
 
     tasks: tuple[str, ...]
     scope: str
+    batches: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Covered:
+    """``seen`` says in what condition each of the needed tasks was when the rows were held against them."""
+
     batch: str
     coverage: Coverage
+    seen: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -263,16 +277,22 @@ def fold(state: State, event: Event) -> State:
                 tokens=tokens,
             )
             return _reopen(state, (id,)) if again else state
-        case Stopped(ids, why):
+        case Stopped(ids, why, batches):
             for id in ids:
-                state = _task(state, id, stopped=why)
+                state = _task(state, id, stopped=why, forgiven="")
+            for batch in batches:
+                state = _batch(state, batch, cancelled=True)
             return state
-        case Forgiven(ids, scope):
+        case Forgiven(ids, scope, batches):
             for id in ids:
                 state = _task(state, id, forgiven=scope)
+            for batch in batches:
+                state = _batch(state, batch, cancelled=False)
             return _reopen(state, ids)
-        case Covered(batch, coverage):
-            return _batch(state, batch, covered=coverage)
+        case Covered(batch, coverage, seen):
+            # What has happened to a task since may leave requests to be asked again: then the rows are looked at anew.
+            current = all(condition(state.tasks.get(id)) == seen.get(id) for id in coverage.needs)
+            return _batch(state, batch, covered=replace(coverage, current=current))
         case Published(batch, publication):
             return _batch(state, batch, published=publication)
         case Removed(ids, batches):
@@ -296,9 +316,22 @@ def forbids(state: State, event: Event) -> str:
             begun = state.tasks.get(id)
             if begun is None or begun.phase != BEGUN or begun.claim is None or begun.claim.by != by:
                 return f"the claim on task {id} was lost"
+            if begun.stopped:
+                return f"task {id} was {begun.stopped} meanwhile"
         case _:
             pass
     return ""
+
+
+ON_THE_WAY = "on its way"
+
+
+def condition(task: Task | None) -> str:
+    """What a look at a task's requests depends on, as one word: equal words, equal looks."""
+    if task is None:
+        return "gone"
+    outcome = ON_THE_WAY if task.on_its_way else f"{task.phase} {task.outcomes}"
+    return f"{outcome} {task.stopped} {task.forgiven}".rstrip()
 
 
 def _held(task: Task, by: str) -> bool:
@@ -420,6 +453,8 @@ def _batch_line(batch: BatchState) -> str:
     cached: str | None = batch.__dict__.get("_line")
     if cached is None:
         data: dict[str, Any] = {"on_remove": batch.on_remove} if batch.on_remove != "keep" else {}
+        if batch.cancelled:
+            data["cancelled"] = True
         if batch.pin is not None:
             data["pin"] = {"selector": batch.pin.selector, "offer": batch.pin.offer.to_json()}
         if batch.covered is not None:
@@ -438,6 +473,7 @@ def _batch_from(data: Mapping[str, Any]) -> BatchState:
         published = Publication(**{**published, "counts": Counts(**counts)})
     return BatchState(
         on_remove=data.get("on_remove", "keep"),
+        cancelled=data.get("cancelled", False),
         pin=None if pin is None else Pin(pin["selector"], Offer.from_json(pin["offer"])),
         covered=None if covered is None else Coverage(**{**covered, "needs": tuple(covered["needs"])}),
         published=published,

@@ -6,13 +6,13 @@
     stage       upload: free, repeatable; an orphan harms nobody
     Staged      durable; from here on it may have happened
     start       THE call that costs money; never repeated
-    Submitted   the provider's id for it
+    Submitted   the provider's id for it, written as soon as it is known
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -83,6 +83,8 @@ class Submission:
         self._covered = covered
         self._ours: set[str] = set()
         self._closed: dict[str, str] = {}
+        self._sent: dict[str, int] = {}
+        """Shards by spec that the provider has, or may have."""
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="submit")
         self.report = Report()
 
@@ -123,7 +125,8 @@ class Submission:
             tasks = {item.file.shard.digest: self._task(item) for item in group}
             begun = self._begin(group, tasks)
             if begun:
-                self._finish(begun, self._start(self._stage(begun)))
+                self._start(self._stage(begun))
+                self._finish(begun)
         finally:
             for item in group:
                 item.file.path.unlink(missing_ok=True)
@@ -204,19 +207,48 @@ class Submission:
             return []
         return staged
 
-    def _start(self, staged: list[tuple[_Item, Task, Upload]]) -> list[StateEvent]:
-        events: list[StateEvent] = []
+    def _start(self, staged: list[tuple[_Item, Task, Upload]]) -> None:
+        """Start them all at once; every id is written as soon as it is there, however long the others take."""
         now = self._world.clock.now()
-        answers = self._answers([partial(self._start_one, now, item, task, upload) for item, task, upload in staged])
-        for (item, task, _), answer in zip(staged, answers, strict=True):
-            if isinstance(answer, str):
-                events.append(Submitted(task.id, answer, self._world.clock.now()))
-            elif isinstance(answer, Refused | Busy):
-                events.append(Removed((task.id,)))  # a clear no: nothing was made, nothing to remember
-                self._trouble(item, answer, "the start")
-            else:
-                self._trouble(item, answer, "the start")  # nobody knows: it stays Staged, to be settled
-        return events
+        calls = {
+            self._pool.submit(self._start_one, now, item, task, upload): (item, task) for item, task, upload in staged
+        }
+        for done in self._as_they_come(set(calls)):
+            answers = [(*calls[call], call.exception() or call.result()) for call in done]
+            started = {task.id: answer for _, task, answer in answers if isinstance(answer, str)}
+            at = self._world.clock.now()
+            events: list[StateEvent] = [Submitted(id, remote_id, at) for id, remote_id in started.items()]
+            # A clear no: nothing was made, nothing to remember.  Anything else stays Staged, to be settled.
+            events += [Removed((task.id,)) for _, task, answer in answers if isinstance(answer, Refused | Busy)]
+            self._record(events, started)
+            for item, _, answer in answers:
+                if not isinstance(answer, Refused | Busy):
+                    self._sent[item.spec] = self._sent.get(item.spec, 0) + 1
+                if not isinstance(answer, str):
+                    self._trouble(item, answer, "the start")
+
+    def _as_they_come(self, left: set[Future[str]]) -> Iterator[set[Future[str]]]:
+        """Calls as they end.  Asked to stop, it waits a little longer; those left behind stay Staged."""
+        patience = _LAST_WORDS
+        while left and patience > 0:
+            done, left = wait(left, timeout=0.2, return_when=FIRST_COMPLETED)
+            if done:
+                yield done
+            if self._world.stop.is_set():
+                patience -= 0.2
+
+    def _record(self, events: Sequence[StateEvent], started: Mapping[str, str]) -> None:
+        """Write what was started.  Should the disk refuse, a person gets the ids, which are known nowhere else."""
+        try:
+            self._journal.write(*events)
+        except (OSError, RunnerError) as error:
+            if not started:
+                raise
+            raise RunnerError(
+                f"{len(started)} tasks were started, and the state could not be written: {error}",
+                hint="Once it can be, adopt them:",
+                commands=[f"runner state adopt {id} {remote_id}" for id, remote_id in started.items()],
+            ) from error
 
     def _start_one(self, staged_at: float, item: _Item, task: Task, upload: Upload) -> str:
         """Start, unless this process slept so long that another run may have looked for the start and not found it."""
@@ -224,11 +256,14 @@ class Submission:
             raise Busy("this run was held up before its start, and did not start it")
         return self._provider(task).start(_job(item, task), upload)
 
-    def _finish(self, begun: list[tuple[_Item, Task]], events: list[StateEvent]) -> None:
+    def _finish(self, begun: list[tuple[_Item, Task]]) -> None:
+        """Batches all of whose shards have left, started or perhaps started, are covered."""
+        events: list[StateEvent] = []
         for item, _ in begun:
-            whole = item.resolved.complete and not item.resolved.borrows
-            if item.last and whole and self.report.outcomes[item.spec] in ("done", "unsure"):
-                events += self._covered(item.resolved, self.report.tasks[item.spec])
+            resolved = item.resolved
+            whole = resolved.complete and not resolved.borrows and self._sent.get(item.spec) == resolved.demand.shards
+            if item.last and whole:
+                events += self._covered(resolved, self.report.tasks[item.spec])
         self._journal.write(*events)
         if self._world.stop.is_set():
             raise Interrupted
@@ -266,7 +301,7 @@ class Submission:
                 self._closed[provider] = "busy"
             case None:
                 self.report.note(item.spec, "unsure", f"{what} was interrupted")
-            case Exception():
+            case BaseException():
                 raise error
 
     def _refuse(self, spec: str, error: RunnerError) -> None:

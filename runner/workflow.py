@@ -43,6 +43,8 @@ class Prepared:
     """A plan, and what is needed to carry it out."""
 
     plan: Plan
+    believed: State
+    """The state with the news folded in: what the plan was made from."""
     resolved: tuple[Resolved, ...]
     news: News
     selected: Callable[[Task], bool]
@@ -72,7 +74,8 @@ def prepare(world: World, specs: Sequence[Spec], state: State, request: Request)
     plan = make_plan(demands, believed, facts, world.clock.now(), notes)
     plan = replace(plan, lineage=state.lineage, serial=state.serial)
     limits, per_spec = allowed(world.project.limits, world.project.per_spec, request.allow or {})
-    return Prepared(replace(plan, over=over_limits(plan, limits, per_spec)), tuple(resolved), news, selected)
+    plan = replace(plan, over=over_limits(plan, limits, per_spec))
+    return Prepared(plan, believed, tuple(resolved), news, selected)
 
 
 def select(specs: Sequence[Spec], patterns: Sequence[str]) -> list[Spec]:
@@ -93,6 +96,8 @@ def _notes(world: World, state: State, resolved: Sequence[Resolved], options: Op
     unpinned = sorted(one.batch.spec.name for one in resolved if one.batch.offer is None)
     if unpinned:
         notes.append(f"No model is chosen yet for {', '.join(unpinned)}: that takes the provider's list.")
+    held = sorted(one.batch.spec.name for one in resolved if one.held)
+    notes += [f"{name} is cancelled: nothing of it is submitted before `runner retry {name}`." for name in held]
     bounds = sorted({one.batch.spec.provider for one in resolved if one.demand.price and one.demand.price.upper_bound})
     notes += [f"{name} lists no batch price: costs there are the online price, an upper bound." for name in bounds]
     used = sorted({one.batch.spec.provider for one in resolved if one.demand.submit})
@@ -165,6 +170,7 @@ def carry_out(
         world,
         journal,
         plan,
+        prepared.believed,
         prepared.resolved,
         prepared.news,
         selected=prepared.selected,

@@ -262,13 +262,20 @@ def cancel(context: Context, name: str) -> None:
 @pass_context
 def retry(context: Context, name: str, scope: str) -> None:
     """Let the next apply ask again for spec NAME (a glob), attempts counted afresh."""
+    from runner.operate import lenders
     from runner.operate import retry as retry_batches
 
     with open_project(context) as (_, specs, journal):
-        tasks = retry_batches(journal, names_like(specs, journal, name), scope)
+        names = names_like(specs, journal, name)
+        tasks = retry_batches(journal, names, scope)
+        others = lenders(journal.state, names)
     what = "all rows" if scope == "all" else "failed and missing rows"
     count = f"{len(tasks)} task{'s' if len(tasks) != 1 else ''}"
     show.say([f"{name}: {what} of {count} will be asked again.  Next:", "    runner plan"])
+    if others:
+        show.warn(
+            f"Some of its requests were first asked by {', '.join(others)}, and are forgiven there: runner retry NAME"
+        )
 
 
 @cli.command()

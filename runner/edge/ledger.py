@@ -63,11 +63,15 @@ class LedgerCache:
         if len(head) < _SMALL * RECORD.size:
             return Ledger(head)
         handle, name = self._temporary()
-        with os.fdopen(handle, "wb", buffering=1 << 18) as file:
-            file.write(head)
-            for record in flow:
-                file.write(RECORD.pack(*record))
         path = Path(name)
+        try:
+            with os.fdopen(handle, "wb", buffering=1 << 18) as file:
+                file.write(head)
+                for record in flow:
+                    file.write(RECORD.pack(*record))
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
         if key and path.parent == self._folder:
             for old in self._folder.glob(f"{batch}.*.ledger"):
                 old.unlink(missing_ok=True)
