@@ -18,7 +18,7 @@ from benchmarks.projects import one_spec
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the cold plan")
-    parser.add_argument("--applied", type=int, default=100_000, help="rows that are applied before they are planned")
+    parser.add_argument("--applied", type=int, default=300_000, help="rows that are applied before they are planned")
     options = parser.parse_args()
     report = Report(f"plan of {options.rows:,} rows")
     with tempfile.TemporaryDirectory() as name:

@@ -158,10 +158,10 @@ def spec_fields() -> str:
 def project_fields() -> str:
     """Keys of runner.yaml, and of the provider types that this version has."""
     schema = json.loads(schema_text("project"))
-    text = _fields("project", skip=("defaults",))
+    text = _fields("project", skip=("defaults", "providers"))
     for name in sorted(FAMILIES):
         definition = schema["$defs"][name]
-        rows = _rows(definition, schema["$defs"], "")
+        rows = [row for row in _rows(definition, schema["$defs"], "") if row[0] != "`type`"]
         text += f"\n### type: {name}\n\n{definition['description']}\n\n" + _field_table(rows)
     return text
 
@@ -196,9 +196,11 @@ def _rows(schema: Mapping[str, Any], definitions: Mapping[str, Any], path: str) 
 
 
 def _resolved(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
-    """``field`` with what its ``$ref`` says under what it says itself."""
-    name = field.get("$ref", "").rpartition("/")[2]
-    return {**definitions.get(name, {}), **field}
+    """``field``, and beneath what it says itself what its ``$ref`` says."""
+    if "$ref" not in field:
+        return dict(field)
+    said = {key: value for key, value in field.items() if key != "$ref"}
+    return _resolved(definitions[field["$ref"].rpartition("/")[2]], definitions) | said
 
 
 def _words(field: Mapping[str, Any]) -> str:
@@ -235,4 +237,4 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def _sentence(text: str | None) -> str:
-    return " ".join((text or "").split("\n\n")[0].split())
+    return " ".join((text or "").split("\n\n")[0].replace("``", "`").split())

@@ -211,8 +211,12 @@ def _spoiled(reply: Reply, wire: Wire, rule: Fault) -> Reply:
     return reply
 
 
+_CODES = {401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 429: "TooManyRequests"}
+"""ErrorCodes that faults answer with, unless they name another."""
+
+
 def _failed(wire: Wire, rule: Fault, status: int) -> Reply:
-    code = rule.code or {429: "TooManyRequests", 200: "InternalError"}.get(status, "InternalError")
+    code = rule.code or _CODES.get(status) or ("InvalidParameter" if 400 <= status < 500 else "InternalError")
     reply = wire.fail(status, code, rule.message or "simulated failure")
     if rule.retry_after is None:
         return reply

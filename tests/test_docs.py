@@ -1,0 +1,148 @@
+"""What the documents say is so: generated parts are current, and everything a person can type or meet is in them."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from runner import outcome, state, task
+from runner.cli.commands import cli
+from runner.cli.main import BUG
+from runner.registry import FAMILIES
+from runner.schema import schema_text
+
+ROOT = Path(__file__).parent.parent
+COGGED = ["README.md", "docs/reference-commands.md", "docs/reference-errors.md", "schemas/README.md"]
+
+sys.path.insert(0, str(ROOT / "docs"))
+import tables  # noqa: E402 - it lies beside the documents that it makes
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text("utf-8")
+
+
+def documents() -> list[Path]:
+    """Every Markdown file of the repository."""
+    found = sorted(path for path in ROOT.rglob("*.md") if not {".venv", ".runner"} & set(path.parts))
+    assert len(found) > 10
+    return found
+
+
+def test_generated_parts_are_current() -> None:
+    """A document whose table is older than the code would say what is no longer so."""
+    command = [sys.executable, "-m", "cogapp", "--check", "-I", "docs", *COGGED]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, f"{done.stdout}\nwrite them with: python -m cogapp -r -I docs {' '.join(COGGED)}"
+
+
+def test_every_document_with_generated_parts_is_checked() -> None:
+    """A block of cog in a document that nobody checks goes stale in silence."""
+    assert sorted(str(path.relative_to(ROOT)) for path in documents() if "[[[cog" in path.read_text("utf-8")) == COGGED
+
+
+def parameters(command: click.Command) -> Iterator[str]:
+    for param in command.params:
+        yield from (name for name in param.opts if name.startswith("-"))
+
+
+def test_every_command_and_option_is_in_the_reference() -> None:
+    """What can be typed can be looked up, under the command it belongs to."""
+    sections = dict(re.findall(r"^## (runner [a-z ]+)\n(.*?)(?=^## |\Z)", text(COGGED[1]), re.MULTILINE | re.DOTALL))
+    assert sections.keys() == {path for path, _ in tables.commands()}
+    for path, command in tables.commands():
+        assert f"`{path}" in text("README.md")
+        assert [name for name in parameters(command) if f"{name}" not in sections[path]] == []
+    assert [name for name in parameters(cli) if f"`{name}" not in text(COGGED[1])] == []
+
+
+def test_every_error_is_in_the_reference() -> None:
+    """Each class of the tree stands there with its exit code."""
+    for kind in tables.error_classes():
+        assert re.search(rf"^\| `{kind.__name__}` \| `\w+` \| {kind.exit_code} \|", text(COGGED[2]), re.MULTILINE)
+
+
+def test_every_exit_code_is_in_both_tables() -> None:
+    """All codes that a command can end with, and no others."""
+    codes = {kind.exit_code for kind in tables.error_classes()} | set(outcome._PRECEDENCE) | {0, 2, BUG}
+    assert set(tables.EXIT_CODES) == codes
+    for name in COGGED[0], COGGED[2]:
+        assert {int(code) for code in re.findall(r"^\| (\d+) \| ", text(name), re.MULTILINE)} == codes
+
+
+def test_exit_codes_are_ranked_as_documented() -> None:
+    """The sentence on which code wins is the order that the code follows."""
+    assert ", ".join(map(str, outcome._PRECEDENCE)) in text(COGGED[2])
+
+
+def test_every_provider_type_is_in_the_readme() -> None:
+    """With what it was verified against; types that are not built are named as missing."""
+    for name in FAMILIES:
+        assert tables.VERIFIED[name][1] in text("README.md")
+    known = json.loads(schema_text("project"))["$defs"]["provider"]["properties"]["type"]["enum"]
+    missing = text("README.md").partition("## What is not there yet")[2]
+    for name in set(known) - set(FAMILIES):
+        assert f"`{name}`" in missing
+
+
+def keys(value: Any) -> Iterator[str]:
+    """Names of all properties anywhere in a JSON Schema."""
+    if isinstance(value, Mapping):
+        yield from value.get("properties", {})
+        for inner in value.values():
+            yield from keys(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from keys(inner)
+
+
+def test_every_key_of_a_spec_is_in_the_tables() -> None:
+    """An undocumented key is one that nobody uses."""
+    named = set(re.findall(r"[\w]+", " ".join(re.findall(r"^\| \**`([^`]+)`", text(COGGED[3]), re.MULTILINE))))
+    assert set(keys(json.loads(schema_text("batch")))) <= named
+
+
+@pytest.mark.parametrize("phase", sorted({*task.ON_ITS_WAY, task.COLLECTED, task.VOID, task.ABANDONED}))
+def test_every_phase_is_in_the_state_page(phase: str) -> None:
+    """Whoever looks at the document finds what a task's phase means."""
+    assert f"| `{phase}` |" in text("docs/state.md")
+
+
+def test_every_event_is_in_the_state_page() -> None:
+    """The page on state tells of all events, and of none that is gone."""
+    told = set(re.findall(r"^\| `([A-Z]\w+)` \|", text("docs/state.md"), re.MULTILINE))
+    assert told == {kind.__name__ for kind in state.Event.__args__}
+
+
+def test_links_lead_somewhere() -> None:
+    """Every relative link of every document names a file of the repository."""
+    broken = [
+        f"{path.relative_to(ROOT)}: {target}"
+        for path in documents()
+        for target in re.findall(r"\]\(([^)#\s]+)\)", path.read_text("utf-8"))
+        if "://" not in target and not (path.parent / target).exists()
+    ]
+    assert broken == []
+
+
+FORBIDDEN = re.compile(r"pypi\.|files\.pythonhosted|registry\.npmjs|/simple\b|index-url [h/]|/root/|/home/\w|/work/|/tmp/")
+
+
+def test_documents_name_no_registry_and_no_machine() -> None:
+    """They hold wherever they are read: no host of a package index, no path of one computer."""
+    files = [*documents(), *(ROOT / name for name in (".ci/run", "requirements-test.in", "requirements-test.lock"))]
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in files
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1)
+        if FORBIDDEN.search(line)
+    ]
+    assert found == []

@@ -1,0 +1,59 @@
+"""The README's commands are those that `.ci/run` runs, and its YAML is what runner accepts."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from helpers import invoke
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def test_a_stranger_needs_one_command_for_each_thing() -> None:
+    """Install and run a part, run all of it, run the tests: one line each, in an order that works."""
+    commands = blocks("sh")
+    assert [command.count("\n") for command in commands] == [1, 1, 1]
+    assert ".venv/bin/pip install . && .venv/bin/runner apply --yes --wait --select" in commands[0]
+    assert commands[1] == ".venv/bin/runner apply --yes --wait\n"
+    assert commands[2].endswith("pip install --require-hashes -r requirements-test.lock && .venv/bin/pytest\n")
+
+
+def test_ci_runs_the_commands_of_the_readme() -> None:
+    """Not a copy of them: it takes each sh block from the README itself."""
+    script = (ROOT / ".ci" / "run").read_text("utf-8")
+    assert r"awk '/^```sh$/ { on = 1; next } /^```$/ { on = 0 } on' README.md" in script
+    assert "readme_commands | bash" in script
+
+
+def test_the_selected_specs_exist() -> None:
+    """The glob of the first command fits specs of this repository, and not the large one."""
+    found = re.findall(r"^  \+ ([\w-]+)", README, re.MULTILINE)
+    assert found == ["gsm8k", "gsm8k-graded-brief", "gsm8k-graded-long"]
+
+
+def test_the_real_provider_takes_ten_lines(project: Path) -> None:
+    """The example for Wanqing is valid as it stands, with a spec of this repository."""
+    yaml = blocks("yaml")[-1]
+    assert "type: wanqing" in yaml
+    assert len(yaml.splitlines()) <= 10
+    (project / "runner.yaml").write_text(yaml)
+    (project / "specs").mkdir()
+    (project / "specs" / "rows.jsonl").write_text('{"question": "1 + 1?"}\n')
+    spec = blocks("yaml")[0].replace("specs/data/gsm8k_test.jsonl", "specs/rows.jsonl")
+    (project / "specs" / "a.yaml").write_text(re.sub(r"^response:\n.*\n", "", spec, flags=re.MULTILINE))
+    done = invoke(project, "validate")
+    assert done.exit_code == 0, done.stdout
+
+
+@pytest.mark.parametrize("word", ["Wanqing", "simulator"])
+def test_it_says_what_was_verified_against_what(word: str) -> None:
+    """A provider that nobody ran against the real service is not passed off as one."""
+    assert word in README
+    assert "**not** against the real service" in README
