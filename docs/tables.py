@@ -168,10 +168,8 @@ def project_fields() -> str:
 
 def _fields(kind: str, skip: Iterable[str] = ()) -> str:
     schema = json.loads(schema_text(kind))
-    schema["properties"] = {key: value for key, value in schema["properties"].items() if key != "providers"}
-    return _field_table(
-        row for row in _rows(schema, schema["$defs"], "") if row[0].strip("`").split(".")[0] not in skip
-    )
+    schema["properties"] = {key: value for key, value in schema["properties"].items() if key not in skip}
+    return _field_table(_rows(schema, schema["$defs"], ""))
 
 
 def _field_table(rows: Iterable[tuple[str, str, str, str]]) -> str:
@@ -190,9 +188,17 @@ def _rows(schema: Mapping[str, Any], definitions: Mapping[str, Any], path: str) 
             f"`{field['default']}`" if "default" in field else "",
             f"`{json.dumps(example, ensure_ascii=False)}`",
         )
-        for inner in (field, *field.get("anyOf", ()), field.get("items", {})):
-            item = "[]." if inner is field.get("items") else "."
-            yield from _rows(_resolved(inner, definitions), definitions, f"{path}{key}{item}")
+        for step, inner in _inside(field, definitions):
+            yield from _rows(inner, definitions, f"{path}{key}{step}.")
+
+
+def _inside(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Where keys of a field's value may stand: in itself, in what it may be instead, in its items."""
+    yield "", field
+    for choice in field.get("anyOf", ()):
+        yield from _inside(_resolved(choice, definitions), definitions)
+    if "items" in field:
+        yield "[]", _resolved(field["items"], definitions)
 
 
 def _resolved(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:

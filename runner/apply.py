@@ -20,7 +20,7 @@ from runner.result import Counts
 from runner.state import ON_THE_WAY, Coverage, Covered, Declared, Event, Pinned, State, Stopped, Voided, fold
 from runner.submit import Submission
 from runner.tally import estimate_counts
-from runner.task import BEGUN, COLLECTED, ENDED, OPEN, STAGED, Task
+from runner.task import ABANDONED, BEGUN, COLLECTED, ENDED, OPEN, STAGED, VOID, Task
 
 _AT_ONCE = 8
 _GROUP = 16
@@ -200,7 +200,7 @@ class Apply:
             for name, ids in submission.report.tasks.items():
                 self._made.setdefault(name, []).extend(ids)
         self._pause = report.retry_after
-        self._left = [name for name, outcome in report.outcomes.items() if outcome == "busy"]
+        self._left = [name for name, outcome in report.outcomes.items() if outcome in ("busy", "unsure")]
         for name, outcome in report.outcomes.items():
             self.outcome.note(Change(name, Action.SUBMIT, ""), outcome, report.details.get(name, ""))
             if outcome not in ("done", "refused"):
@@ -300,7 +300,8 @@ class Apply:
         ids = {*one.demand.needs, *self._made.get(one.batch.spec.name, ())}
         if covered and covered.key == one.batch.key:
             ids |= set(covered.needs)
-        return [state.tasks[id] for id in sorted(ids) if id in state.tasks]
+        tasks = [state.tasks[id] for id in sorted(ids) if id in state.tasks]
+        return [task for task in tasks if task.phase not in (VOID, ABANDONED)]
 
     def _publishable(self, one: Resolved, needs: Sequence[Task]) -> bool:
         """None of its requests is on its way, and all that could be asked were (or a sample was asked for)."""
@@ -332,7 +333,7 @@ class Apply:
         return self._journal.state.serial != before
 
     def _submit_left(self) -> None:
-        """A provider's queue was full: try again with what is still unsent."""
+        """A provider was busy, or gave no clear answer: try again with what is still unsent."""
         specs = [self._resolved[name].batch.spec for name in self._left]
         self._left = []
         base = self._journal.state

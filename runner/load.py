@@ -13,7 +13,7 @@ import stat
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,10 @@ from runner import project as projects
 from runner import spec as specs
 from runner.document import MAX_BYTES, Document, Mark, Node, layer, mapping, parse
 from runner.edge.grounds import Grounds, folded
+from runner.edge.paths import template_source
 from runner.errors import InvalidDocuments, Problem, RunnerError
 from runner.project import Project
+from runner.prompt import template_problems
 from runner.schema import SECRETS, answer_schema, check, nearest, schema_text, shown, validator
 from runner.spec import Spec, Variant
 
@@ -67,8 +69,10 @@ def load(root: Path) -> tuple[Project, list[Spec]]:
 
 
 def problems(root: Path) -> list[Problem]:
-    """Every problem of every file of the project in ``root``, by place."""
-    return sorted(set(_Reading(root).problems))
+    """Every problem of every file of the project in ``root``, templates among them, by place."""
+    reading = _Reading(root)
+    found = [problem for spec in reading.sound for problem in template_problems(spec, partial(template_source, root))]
+    return sorted({*reading.problems, *found})
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,8 @@ class _Reading:
         self.problems: list[Problem] = []
         self.project: Project | None = None
         self.specs: list[Spec] = []
+        self.sound: list[Spec] = []
+        """One spec of each document in which nothing is wrong by itself, whatever is wrong elsewhere."""
         self._grounds = Grounds(root)
         self._root = self._grounds.root
         self._material = {folded(RUNNER_YAML)}
@@ -103,7 +109,11 @@ class _Reading:
             if len(self.problems) > MAX_PROBLEMS:
                 self.problems.append(document.mark.problem("too many problems: nothing from here on was read"))
                 break
-            entries.append(self._entry(document, runner))
+            before = len(self.problems)
+            entry = self._entry(document, runner)
+            entries.append(entry)
+            if len(self.problems) == before:
+                self.sound.append(specs.from_document(entry.document, entry.variants[0], entry.texts, entry.schema))
         self._check_names(entries)
         self._check_outputs(entries)
         if not self.problems:

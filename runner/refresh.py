@@ -133,7 +133,7 @@ def _settle(world: World, provider: Provider, task: Task) -> _Answer:
             found = Unsettled(task.id, "found", f"it is {remote_id}")
             return [Submitted(task.id, remote_id, started), Checked(task.id, progress, now)], found
         case Absent() if age > provider.traits.grace:
-            return [Voided(task.id, "not found at the provider")], Unsettled(task.id, "absent")
+            return [Voided(task.id, "not found at the provider", STAGED)], Unsettled(task.id, "absent")
         case Absent():
             left = max(1, round(provider.traits.grace - age))
             return [], Unsettled(task.id, "young", f"that is believed in {left} s")

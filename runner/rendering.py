@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.batch import Batch
-from runner.edge.paths import data_url, inside
+from runner.edge.paths import data_url, template_source
 from runner.edge.rows import fingerprint as input_fingerprint
 from runner.edge.rows import read
 from runner.errors import RunnerError
@@ -55,17 +55,6 @@ def changed(spec: Spec) -> RunnerError:
 def compile_in(root: Path, spec: Spec) -> Prompt:
     """The batch's prompt, its template files read from inside the project.  Raises RunnerError."""
     return compile_prompt(spec, load=lambda name: template_source(root, name), image=lambda path: data_url(root, path))
-
-
-def template_source(root: Path, name: str) -> str:
-    """Raises RunnerError for a file outside the project, missing, or not UTF-8."""
-    path = inside(root, name)
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise RunnerError(f"the template {name} is not UTF-8: {error.reason} at byte {error.start}") from None
-    except OSError as error:
-        raise RunnerError(f"the template {name} cannot be read: {error.strerror}") from None
 
 
 class Rendering:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, assert_never
 
+from runner.conform import misfit
 from runner.errors import RunnerError
 from runner.fingerprint import Fingerprint
 from runner.model import Offer
@@ -140,10 +141,11 @@ class Submitted:
 
 @dataclass(frozen=True)
 class Voided:
-    """The start is known not to have happened."""
+    """The start is known not to have happened.  ``phase`` is where the task stood when that was known."""
 
     task: str
     reason: str
+    phase: str = BEGUN
 
 
 @dataclass(frozen=True)
@@ -251,13 +253,12 @@ def fold(state: State, event: Event) -> State:
             if _phase(state, id) not in (STAGED, VOID):
                 return state
             return _task(state, id, phase=OPEN, remote_id=remote_id, started_at=at, claim=None)
-        case Voided(id, reason):
-            match _phase(state, id):
-                case "begun":
-                    return fold(state, Removed((id,)))  # nothing was sent: nothing to remember
-                case "staged":
-                    return _reopen(_task(state, id, phase=VOID, error=reason, claim=None), (id,))
-            return state
+        case Voided(id, reason, phase):
+            if _phase(state, id) != phase:
+                return state  # above all not a task that its owner, thought dead, has staged and starts right now
+            if phase == BEGUN:
+                return fold(state, Removed((id,)))  # nothing was sent: nothing to remember
+            return _reopen(_task(state, id, phase=VOID, error=reason, claim=None), (id,))
         case Abandoned(id):
             return _reopen(_task(state, id, phase=ABANDONED, claim=None), (id,))
         case Checked(id, progress, at):
@@ -312,10 +313,14 @@ def forbids(state: State, event: Event) -> str:
             known = state.tasks.get(task.id)
             if known is not None and known.claim != task.claim:
                 return f"task {task.id} was begun by another run"
-        case Staged(id, by, _, _):
+        case Staged(id, by, at, _):
             begun = state.tasks.get(id)
-            if begun is None or begun.phase != BEGUN or begun.claim is None or begun.claim.by != by:
+            if begun is None or begun.claim is None or begun.claim.by != by:
                 return f"the claim on task {id} was lost"
+            if (begun.phase, begun.staged_at) == (STAGED, at):
+                return ""  # our own write, whose reply was lost
+            if begun.phase != BEGUN:
+                return f"task {id} is {begun.phase} already"
             if begun.stopped:
                 return f"task {id} was {begun.stopped} meanwhile"
         case _:
@@ -403,7 +408,8 @@ def dump(state: State) -> bytes:
             ("tasks", _rows(state.tasks, _task_line)),
         )
     )
-    return f"{_dumps(head)[:-1]},\n{body}\n}}\n".encode()
+    # Half a surrogate pair, which a provider's words may hold, is escaped as JSON would: UTF-8 has no bytes for it.
+    return f"{_dumps(head)[:-1]},\n{body}\n}}\n".encode("utf-8", "backslashreplace")
 
 
 def load(data: bytes) -> State:
@@ -411,9 +417,9 @@ def load(data: bytes) -> State:
     try:
         document = json.loads(data)
         format = document["format"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise Unreadable(f"the state document cannot be read: {error}") from None
-    if not isinstance(format, int) or format < 1 or format > FORMAT:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise Unreadable(f"the state document cannot be read: {type(error).__name__}: {error}") from None
+    if type(format) is not int or not 1 <= format <= FORMAT:
         raise Unreadable(
             f"the state document has format {format!r}; this runner reads formats 1 to {FORMAT}",
             hint="Use a runner at least as new as the one that wrote it.",
@@ -421,7 +427,7 @@ def load(data: bytes) -> State:
     for upgrade in UPGRADES[format - 1 :]:
         document = upgrade(document)
     try:
-        return State(
+        state = State(
             lineage=document["lineage"],
             serial=document["serial"],
             writer=document["writer"],
@@ -430,6 +436,10 @@ def load(data: bytes) -> State:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Unreadable(f"the state document is damaged: {type(error).__name__}: {error}") from None
+    where = misfit(state, State)
+    if where is not None:
+        raise Unreadable(f"the state document is damaged: {where.lstrip('.')} is not what belongs there")
+    return state
 
 
 def _dumps(value: Any) -> str:

@@ -133,7 +133,9 @@ def test_links_lead_somewhere() -> None:
     assert broken == []
 
 
-FORBIDDEN = re.compile(r"pypi\.|files\.pythonhosted|registry\.npmjs|/simple\b|index-url [h/]|/root/|/home/\w|/work/|/tmp/")
+FORBIDDEN = re.compile(
+    r"pypi\.|files\.pythonhosted|registry\.npmjs|/simple\b|index-url [h/]|/root/|/home/\w|/work/|/tmp/"
+)
 
 
 def test_documents_name_no_registry_and_no_machine() -> None:

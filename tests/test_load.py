@@ -396,6 +396,14 @@ def test_the_state_may_lie_elsewhere(tmp_path: Path) -> None:
     assert said(inside) == ["specs/a.yaml:7:16: the output `state/x.csv` belongs to runner's state"]
 
 
+@pytest.mark.parametrize("path", ["a\\0b", "~nobody-of-that-name/key", "a\\nb"])
+def test_runner_yaml_may_name_what_is_no_file(tmp_path: Path, path: str) -> None:
+    """Neither a null byte nor a home that is not there ends in anything but a problem, if it is one."""
+    runner = f'version: 1\nstate: "{path}"\nproviders: {{demo: {{type: simulator, api_key: {{file: "{path}"}}}}}}\n'
+    found = said(project(tmp_path, {"runner.yaml": runner, "specs/a.yaml": spec()}))
+    assert [line.split(": ")[0] for line in found] == ([] if "~" in path else ["runner.yaml:2:8", "runner.yaml:3:49"])
+
+
 def test_problems_are_bounded(tmp_path: Path) -> None:
     """A file of thousands of broken documents is told of some thousands of problems, and that there are more."""
     found = problems(project(tmp_path, {"specs/a.yaml": "--- {a: 1}\n" * 20_000}))

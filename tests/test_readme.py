@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from helpers import invoke
+from helpers import call
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -48,8 +48,8 @@ def test_the_real_provider_takes_ten_lines(project: Path) -> None:
     (project / "specs" / "rows.jsonl").write_text('{"question": "1 + 1?"}\n')
     spec = blocks("yaml")[0].replace("specs/data/gsm8k_test.jsonl", "specs/rows.jsonl")
     (project / "specs" / "a.yaml").write_text(re.sub(r"^response:\n.*\n", "", spec, flags=re.MULTILINE))
-    done = invoke(project, "validate")
-    assert done.exit_code == 0, done.stdout
+    done = call("-C", str(project), "validate")
+    assert done.code == 0, done.out
 
 
 @pytest.mark.parametrize("word", ["Wanqing", "simulator"])

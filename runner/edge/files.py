@@ -12,6 +12,9 @@ from typing import IO
 
 TEMPORARY = ".tmp-"
 
+_UMASK = os.umask(0o077)
+os.umask(_UMASK)  # asked for once, since asking sets it, for all threads
+
 
 def write_atomic(path: Path, chunks: Iterable[bytes]) -> str:
     """Write ``path`` whole or not at all; returns the sha256 of its bytes.  Raises OSError."""
@@ -24,7 +27,7 @@ def write_atomic(path: Path, chunks: Iterable[bytes]) -> str:
                 sha.update(chunk)
                 file.write(chunk)
             _flush(file)
-        Path(name).chmod(0o666 & ~_umask())
+        Path(name).chmod(0o666 & ~_UMASK)
         Path(name).replace(path)
     except BaseException:
         with suppress(OSError):
@@ -81,6 +84,7 @@ class Spooled:
         """Flush, and move to ``place(sha256)``; returns the sha256."""
         _flush(self.file)
         self.file.close()
+        self.path.chmod(0o666 & ~_UMASK)
         target = place(self.sha256)
         target.parent.mkdir(parents=True, exist_ok=True)
         self.path.replace(target)
@@ -95,9 +99,3 @@ class Spooled:
 def _flush(file: IO[bytes]) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -28,7 +28,11 @@ class Grounds:
         self._secrets = {self._folded(secret) for secret in secrets}
 
     def _folded(self, path: str) -> str:
-        return folded(os.path.relpath(os.path.realpath(self.root / Path(path).expanduser()), self._base))
+        """The real path of what runner.yaml names, which may lie anywhere, relative to the root."""
+        try:
+            return folded(os.path.relpath(os.path.realpath(self.root / Path(path).expanduser()), self._base))
+        except (ValueError, RuntimeError):  # a null byte, or the home of a user that there is none: no file at all
+            return folded(path)
 
     @property
     def state_is_root(self) -> bool:

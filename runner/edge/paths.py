@@ -33,6 +33,17 @@ def inside(root: Path, relative: str) -> Path:
         ) from None
 
 
+def template_source(root: Path, name: str) -> str:
+    """Raises RunnerError for a file outside the project, missing, or not UTF-8."""
+    path = inside(root, name)
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise RunnerError(f"the template {name} is not UTF-8: {error.reason} at byte {error.start}") from None
+    except OSError as error:
+        raise RunnerError(f"the template {name} cannot be read: {error.strerror}") from None
+
+
 def data_url(root: Path, relative: str) -> str:
     """An image file as a data URL; its type is told by its first bytes.  Raises RunnerError."""
     path = inside(root, relative)
