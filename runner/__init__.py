@@ -6,6 +6,7 @@ Nouns: frozen values and the pure questions one can ask of them.
 ``errors``          everything that can go wrong, as a tree
 ``fingerprint``     canonical bytes and digests; what differs between two fingerprints, by name
 ``digests``         millions of request digests in little memory
+``conform``         whether a value is what its annotations say
 ``document``        YAML whose every mapping knows its file, line and column
 ``schema``          the two JSON Schemas, and problems in their terms
 ``model``           Selector, Offer, Price; which offer is chosen

@@ -67,6 +67,7 @@ class Apply:
 
     def once(self) -> None:
         """Every step, once.  Raises Interrupted, StateConflict, OSError."""
+        self._world.store.tidy(self._world.clock.now())
         state = self._journal.state
         self._journal.write(*_news(state, [*self._news.events, *self._declarations(state)]))
         self._settled(self._news.unsettled)

@@ -30,17 +30,19 @@ class Outcome:
     unresolved: list[Task] = field(default_factory=list)
     """Interrupted starts that only a person can settle."""
     timed_out: bool = False
-    submitted: int = 0
+
+    def __post_init__(self) -> None:
+        self._places = {(change.action, change.spec, change.task): at for at, change in enumerate(self.changes)}
 
     def note(self, change: Change, outcome: str, detail: str = "") -> None:
         """Record what became of a change: of the plan's own entry where there is one."""
-        for at, known in enumerate(self.changes):
-            if (known.action, known.spec, known.task) == (change.action, change.spec, change.task):
-                self.outcomes[at], self.details[at] = outcome, detail
-                return
-        self.changes.append(change)
-        self.outcomes.append(outcome)
-        self.details.append(detail)
+        at = self._places.setdefault((change.action, change.spec, change.task), len(self.changes))
+        if at == len(self.changes):
+            self.changes.append(change)
+            self.outcomes.append(outcome)
+            self.details.append(detail)
+        else:
+            self.outcomes[at], self.details[at] = outcome, detail
 
     def exit_code(self, *, wait: bool) -> int:
         """The gravest of what happened.

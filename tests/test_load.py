@@ -401,7 +401,7 @@ def test_runner_yaml_may_name_what_is_no_file(tmp_path: Path, path: str) -> None
     """Neither a null byte nor a home that is not there ends in anything but a problem, if it is one."""
     runner = f'version: 1\nstate: "{path}"\nproviders: {{demo: {{type: simulator, api_key: {{file: "{path}"}}}}}}\n'
     found = said(project(tmp_path, {"runner.yaml": runner, "specs/a.yaml": spec()}))
-    assert [line.split(": ")[0] for line in found] == ([] if "~" in path else ["runner.yaml:2:8", "runner.yaml:3:49"])
+    assert [line.split(": ")[0] for line in found] == ([] if "~" in path else ["runner.yaml:2:8", "runner.yaml:3:46"])
 
 
 def test_problems_are_bounded(tmp_path: Path) -> None:

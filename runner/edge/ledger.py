@@ -69,6 +69,8 @@ class LedgerCache:
                 file.write(head)
                 for record in flow:
                     file.write(RECORD.pack(*record))
+                file.flush()
+                os.fsync(file.fileno())  # found again by its name, it has to be whole after a power cut too
         except BaseException:
             path.unlink(missing_ok=True)
             raise

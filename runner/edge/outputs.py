@@ -40,7 +40,7 @@ def _jsonl(lines: Iterable[Line]) -> Iterator[bytes]:
 
 
 def _csv(lines: Iterable[Line]) -> Iterator[bytes]:
-    """Nested values as JSON; ``input``, when asked for, is the last column."""
+    """Texts as they are, other values as JSON; ``input``, when asked for, is the last column."""
     buffer = io.StringIO()
     out = csv.writer(buffer, lineterminator="\n")
     for number, line in enumerate(lines):
@@ -53,11 +53,11 @@ def _csv(lines: Iterable[Line]) -> Iterator[bytes]:
 
 
 def _cell(value: Any) -> Any:
-    return value if value is None or isinstance(value, str | int | float) else json.dumps(value, ensure_ascii=False)
+    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _write_parquet(path: Path, lines: Iterable[Line]) -> str:
-    """Texts and numbers as columns, nested values as JSON text, since their shape may differ from row to row."""
+    """The sample's number, and texts; other values as JSON text, since their shape may differ from row to row."""
     try:
         import pyarrow
         from pyarrow import parquet
@@ -67,7 +67,7 @@ def _write_parquet(path: Path, lines: Iterable[Line]) -> str:
             hint="Install it, or choose an output that ends in .jsonl or .csv.",
             commands=["pip install 'batch-runner[parquet]'"],
         ) from None
-    columns = ({name: _column(value) for name, value in line.items()} for line in lines)
+    columns = ({name: _column(name, value) for name, value in line.items()} for line in lines)
     spooled = Spooled(path.parent)
     writer = None
     try:
@@ -78,12 +78,14 @@ def _write_parquet(path: Path, lines: Iterable[Line]) -> str:
             writer.write_table(pyarrow.Table.from_pylist(group, schema=writer.schema))
         if writer is not None:
             writer.close()
+        spooled.keep(lambda _: path)
     except BaseException:
         spooled.drop()
         raise
-    spooled.keep(lambda _: path)
     return sha256_of(path)
 
 
-def _column(value: Any) -> Any:
-    return value if value is None or isinstance(value, str | int) else json.dumps(value, ensure_ascii=False)
+def _column(name: str, value: Any) -> Any:
+    if name == "sample" or value is None:
+        return value
+    return _cell(value).encode("utf-8", "replace").decode()

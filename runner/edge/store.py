@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from runner.edge.files import Spooled, sweep, write_atomic
+from runner.edge.files import Spooled, sha256_of, sweep, write_atomic
 from runner.errors import RunnerError
 
 
@@ -40,7 +40,7 @@ class Store(Protocol):
         """Keep what was spooled; returns its name."""
 
     def local(self, name: str) -> Path:
-        """A file on this machine with the blob's bytes, to be read at random."""
+        """A file on this machine with the blob's bytes, to be read at random.  Raises RunnerError as `get` does."""
 
 
 class FolderStore:
@@ -70,10 +70,7 @@ class FolderStore:
         except FileNotFoundError:
             raise self._lost(name) from None
         if hashlib.sha256(data).hexdigest() != name:
-            raise RunnerError(
-                f"the blob {name} is damaged: its bytes do not have that digest",
-                hint="Restore the state folder from a backup.",
-            )
+            raise _damaged(name)
         return data
 
     def put(self, data: bytes) -> str:
@@ -92,6 +89,8 @@ class FolderStore:
         path = self._path(name)
         if not path.exists():
             raise self._lost(name)
+        if sha256_of(path) != name:
+            raise _damaged(name)
         return path
 
     def tidy(self, now: float) -> None:
@@ -117,3 +116,10 @@ class FolderStore:
             yield
         finally:
             os.close(descriptor)
+
+
+def _damaged(name: str) -> RunnerError:
+    return RunnerError(
+        f"the blob {name} is damaged: its bytes do not have that digest",
+        hint="Restore the state folder from a backup.",
+    )
