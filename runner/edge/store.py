@@ -42,6 +42,9 @@ class Store(Protocol):
     def local(self, name: str) -> Path:
         """A file on this machine with the blob's bytes, to be read at random.  Raises RunnerError as `get` does."""
 
+    def tidy(self, now: float) -> None:
+        """Sweep what killed runs left behind.  ``now`` in Unix seconds."""
+
 
 class FolderStore:
     """State in a folder: ``state.json`` and ``blobs/``.  A lock file orders the writers of one machine."""

@@ -65,4 +65,4 @@ def _row(change: Change) -> str:
 
 
 def escape(text: str) -> str:
-    return _SPECIAL.sub(r"\\\1", plain(text).replace("\n", " "))
+    return _SPECIAL.sub(r"\\\1", plain(text))

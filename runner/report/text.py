@@ -22,14 +22,17 @@ _SIGNS = {
     Action.PUBLISH: ("=", "cyan"),
     Action.WAIT: (".", None),
 }
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_BREAKS = re.compile(r"[\t\n\u2028\u2029]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""C0, DEL, C1, and the characters that change the direction of writing (Unicode's Bidi_Control)."""
 _MOST = 40
 """Lines of one action that are shown in full; the rest is counted."""
 
 
 def plain(text: str) -> str:
-    """Text from elsewhere without what a terminal would obey."""
-    return _CONTROL.sub("", text)
+    """Text from elsewhere as part of one line, without what a terminal or a workflow would obey."""
+    text = _CONTROL.sub("", _BREAKS.sub(" ", text)).replace("##[", "## [")
+    return re.sub(r"^\s*::", ": :", text)
 
 
 def no_paint(text: str, **_: object) -> str:
@@ -38,7 +41,7 @@ def no_paint(text: str, **_: object) -> str:
 
 def plan_lines(plan: Plan, paint: Paint = no_paint) -> list[str]:
     """What apply would do, for people."""
-    lines = [paint(note, fg="yellow") for note in plan.notes]
+    lines = [paint(plain(note), fg="yellow") for note in plan.notes]
     if lines:
         lines.append("")
     for action in Action:
@@ -57,7 +60,7 @@ def plan_lines(plan: Plan, paint: Paint = no_paint) -> list[str]:
 
 def _action_lines(changes: Sequence[Change], paint: Paint) -> list[str]:
     shown = changes if len(changes) <= _MOST else changes[: _MOST - 1]
-    columns = max((width(change.spec) for change in shown), default=0)
+    columns = max((width(plain(change.spec)) for change in shown), default=0)
     lines = [_change_line(change, columns, paint) for change in shown]
     if len(shown) < len(changes):
         rest = changes[len(shown) :]
@@ -68,13 +71,13 @@ def _action_lines(changes: Sequence[Change], paint: Paint) -> list[str]:
 
 def _change_line(change: Change, columns: int, paint: Paint) -> str:
     sign, colour = _SIGNS[change.action]
-    spec = change.spec + " " * (columns - width(change.spec))
+    spec = _padded(change.spec, columns)
     head = paint(f"  {sign} {spec}  {change.action.value:<7}", fg=colour)
     parts = [plain(change.reason)]
     if change.action is Action.SUBMIT:
         parts = [_amount(change), f"on {plain(change.model or 'a model yet to be chosen')}", _cost(change.cost), *parts]
     elif change.task:
-        parts = [f"{change.task} ({_requests(change.requests)})", *parts]
+        parts = [f"{plain(change.task)} ({_requests(change.requests)})", *parts]
     return f"{head}  {', '.join(part for part in parts if part)}"
 
 
@@ -137,7 +140,9 @@ def outcome_lines(outcome: Outcome, paint: Paint = no_paint) -> list[str]:
         lines += decision_lines(task.batch, task.id, paint, task.name)
     pending = sorted(name for name, counts in outcome.rows.items() if counts.pending)
     if pending and not outcome.unresolved:
-        lines.append(f"Still on the way: {', '.join(pending[:8])}{' …' if len(pending) > 8 else ''}.  Go on with:")
+        lines.append(
+            f"Still on the way: {', '.join(map(plain, pending[:8]))}{' …' if len(pending) > 8 else ''}.  Go on with:"
+        )
         lines.append("    runner apply --yes --wait")
     return lines
 
@@ -154,6 +159,7 @@ def _written(outcome: Outcome) -> list[str]:
 
 def decision_lines(spec: str, task: str, paint: Paint = no_paint, name: str = "") -> list[str]:
     """What a person has to find out about an interrupted start, and the two commands to choose from."""
+    spec, task, name = plain(spec), plain(task), plain(name)
     what = f"a task named {name}" if name else "the task (`runner state show` gives its name)"
     return [
         paint(f"Nobody can tell whether task {task} of {spec} was started.", fg="yellow", bold=True),
@@ -167,14 +173,14 @@ def decision_lines(spec: str, task: str, paint: Paint = no_paint, name: str = ""
 def rows_lines(rows: Mapping[str, Counts], paint: Paint = no_paint) -> list[str]:
     """One line per spec: the four counts add up to the rows."""
     shown = sorted(rows.items())[:_MOST]
-    columns = max((width(name) for name, _ in shown), default=0)
+    columns = max((width(plain(name)) for name, _ in shown), default=0)
     lines = []
     for name, counts in shown:
         colour = "green" if counts.succeeded == counts.total else "yellow" if counts.pending else "red"
         parts = [f"{counts.succeeded:,} succeeded", f"{counts.failed:,} failed", f"{counts.missing:,} missing"]
         if counts.pending:
             parts.append(f"{counts.pending:,} pending")
-        text = f"{name}{' ' * (columns - width(name))}  {', '.join(parts)} of {counts.total:,} rows"
+        text = f"{_padded(name, columns)}  {', '.join(parts)} of {counts.total:,} rows"
         lines.append(paint(text, fg=colour))
     if len(shown) < len(rows):
         succeeded = sum(counts.succeeded for counts in rows.values())
@@ -187,7 +193,7 @@ def rows_lines(rows: Mapping[str, Counts], paint: Paint = no_paint) -> list[str]
 def problem_lines(problems: Iterable[Problem]) -> list[str]:
     lines = []
     for problem in problems:
-        lines.append(f"{problem.where}: {plain(problem.message)}")
+        lines.append(plain(f"{problem.where}: {problem.message}"))
         if problem.hint:
             lines.append(f"    {plain(problem.hint)}")
     return lines
@@ -195,8 +201,8 @@ def problem_lines(problems: Iterable[Problem]) -> list[str]:
 
 def error_lines(error: RunnerError, paint: Paint = no_paint) -> list[str]:
     """What, where, why, what to do, and commands to copy on lines of their own."""
-    where = f"{error.where}: " if error.where else ""
-    first, *more = plain_lines(error.message)
+    where = f"{plain(error.where)}: " if error.where else ""
+    first, *more = plain_lines(error.message) or [type(error).__name__]
     lines = [paint("Error: ", fg="red", bold=True) + where + first, *more]
     lines += [f"  {line}" for line in plain_lines(error.hint)]
     return lines + [f"    {command}" for command in error.commands]
@@ -222,11 +228,15 @@ def github_lines(problems: Sequence[Problem], most: int = 10) -> list[str]:
 
 
 def _data(text: str) -> str:
-    return plain(text.replace("\n", " ")).replace("%", "%25").replace("\r", "%0D")
+    return plain(text).replace("%", "%25")
 
 
 def _property(text: str) -> str:
     return _data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def _padded(text: str, columns: int) -> str:
+    return plain(text) + " " * (columns - width(plain(text)))
 
 
 def width(text: str) -> int:
