@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 
 from runner.batch import publish_key
-from runner.collect import Reading, collect, judge_for, publish
+from runner.collect import Reading, fetch, judge_for, publish, read_results
+from runner.edge.files import Spooled
 from runner.edge.world import World
 from runner.errors import Interrupted, ProviderError, Refused, RunnerError
 from runner.fingerprint import canonical
@@ -133,35 +134,41 @@ class Apply:
             return
         events: list[Event] = []
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="collect") as pool:
-            calls = {pool.submit(self._collect_one, task): task for task in tasks}
-            for count, call in enumerate(as_completed(calls), start=1):
-                task, error = calls[call], call.exception()
-                change = _of(task, Action.COLLECT, task.ending)
-                if error is None:
-                    reading = call.result()
-                    events.append(reading.event)
-                    self.outcome.note(change, "done", self._remarks(task, reading))
-                elif isinstance(error, Refused):
-                    self._refused.add(task.id)
-                    self.outcome.note(change, "refused", error.message)
-                    self.outcome.errors.append(_no_results(task, error))
-                elif isinstance(error, ProviderError):
-                    self.outcome.note(change, "busy", error.message)
-                    self.outcome.warnings.append(f"results of task {task.id} ({task.batch}): {error.message}")
-                else:
-                    pool.shutdown(cancel_futures=True)
-                    self._journal.write(*events)
-                    raise error
-                if len(events) >= _GROUP:
-                    self._journal.write(*events)
-                    events = []
-                self._world.progress("collecting", count, len(tasks))
-        self._journal.write(*events)
+            calls = {pool.submit(self._fetch, task): task for task in tasks}
+            try:
+                for count, call in enumerate(as_completed(calls), start=1):
+                    events += self._collected(calls[call], call)
+                    if len(events) >= _GROUP:
+                        self._journal.write(*events)
+                        events = []
+                    self._world.progress("collecting", count, len(tasks))
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+            finally:
+                self._journal.write(*events)
 
-    def _collect_one(self, task: Task) -> Reading:
+    def _fetch(self, task: Task) -> Spooled:
         if self._world.stop.is_set():
             raise Interrupted
-        return collect(self._world, task, self._judges.get(task.batch, judge_for(None)))
+        return fetch(self._world, task)
+
+    def _collected(self, task: Task, call: Future[Spooled]) -> list[Event]:
+        change = _of(task, Action.COLLECT, task.ending)
+        try:
+            spooled = call.result()
+        except Refused as error:
+            self._refused.add(task.id)
+            self.outcome.note(change, "refused", error.message)
+            self.outcome.errors.append(_no_results(task, error))
+            return []
+        except ProviderError as error:
+            self.outcome.note(change, "busy", error.message)
+            self.outcome.warnings.append(f"results of task {task.id} ({task.batch}): {error.message}")
+            return []
+        reading = read_results(self._world, task, spooled, self._judges.get(task.batch, judge_for(None)))
+        self.outcome.note(change, "done", self._remarks(task, reading))
+        return [reading.event]
 
     def _remarks(self, task: Task, reading: Reading) -> str:
         remarks = []

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from jinja2.exceptions import SecurityError
+
 from runner.digests import WIDTH, DigestMap
 from runner.edge.files import Spooled
 from runner.edge.outputs import write_output
@@ -22,6 +24,7 @@ from runner.rendering import Row, check_unchanged, rows_of
 from runner.request import custom_id
 from runner.resolve import Resolved, measure
 from runner.result import MISSING, Counts, Failure, Result
+from runner.sandbox import attempt, watched
 from runner.spec import Spec
 from runner.state import Collected, Publication, Published
 from runner.task import ANSWERED, COLLECTED, FINAL, LOST, RETRYABLE, Task
@@ -37,10 +40,7 @@ def judge_for(schema: Mapping[str, Any] | None) -> Judge:
     """
     if schema is None:
         return lambda result: result
-    from jsonschema import Draft202012Validator
-    from jsonschema.exceptions import best_match
-
-    validator = Draft202012Validator(schema)
+    fits = _bounded(_misfit_of(schema))
 
     def judge(result: Result) -> Result:
         if result.failure is not None or result.text is None:
@@ -51,13 +51,48 @@ def judge_for(schema: Mapping[str, Any] | None) -> Judge:
             parsed = json.loads(result.text)
         except (ValueError, RecursionError) as error:
             return replace(result, failure=Failure("schema_mismatch", f"the answer is not JSON: {error}", False))
-        worst = best_match(validator.iter_errors(parsed))
-        if worst is not None:
-            where = "/".join(str(part) for part in worst.absolute_path) or "the answer"
-            return replace(result, failure=Failure("schema_mismatch", f"{where}: {worst.message[:200]}", False))
+        misfit = fits(parsed)
+        if misfit:
+            return replace(result, failure=Failure("schema_mismatch", misfit, False))
         return replace(result, parsed=parsed)
 
     return judge
+
+
+def _misfit_of(schema: Mapping[str, Any]) -> Callable[[Any], str]:
+    """Why an answer does not fit, "" when it does."""
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import best_match
+
+    validator = Draft202012Validator(schema)
+
+    def misfit(parsed: Any) -> str:
+        worst = best_match(validator.iter_errors(parsed))
+        if worst is None:
+            return ""
+        where = "/".join(str(part) for part in worst.absolute_path) or "the answer"
+        return f"{where}: {worst.message[:200]}"
+
+    return misfit
+
+
+def _bounded(check: Callable[[Any], str]) -> Callable[[Any], str]:
+    """``check`` within the bounds of a template: a pattern in a schema can take for ever over a text.
+
+    Once it has, no further answer is tried: each would take as long.
+    """
+    trouble = ""
+
+    def bounded(value: Any) -> str:
+        nonlocal trouble
+        if not trouble:
+            try:
+                return attempt(check, value)
+            except SecurityError as error:
+                trouble = f"the schema cannot be checked: {error}"
+        return trouble
+
+    return bounded
 
 
 # ---- one task ------------------------------------------------------------------------------------------------------
@@ -72,9 +107,8 @@ class Reading:
     strangers: int
 
 
-def collect(world: World, task: Task, judge: Judge) -> Reading:
-    """Fetch an ended task's results and say what became of each request.  Raises ProviderError, OSError."""
-    provider = world.providers[task.provider]
+def fetch(world: World, task: Task) -> Spooled:
+    """An ended task's raw results, on disk.  Raises ProviderError, OSError, Interrupted."""
     spooled = world.store.spool()
 
     def keep(data: bytes) -> None:
@@ -83,8 +117,21 @@ def collect(world: World, task: Task, judge: Judge) -> Reading:
         spooled.write(data)
 
     try:
-        provider.results(job_of(task), keep)
-        return _read(world, task, provider, spooled, judge)
+        world.providers[task.provider].results(job_of(task), keep)
+    except BaseException:
+        spooled.drop()
+        raise
+    return spooled
+
+
+def read_results(world: World, task: Task, spooled: Spooled, judge: Judge) -> Reading:
+    """Say what became of each request, and keep the raw results.  Raises OSError.
+
+    To be called in the main thread, where a check that runs away can be stopped.
+    """
+    try:
+        with watched():
+            return _read(world, task, world.providers[task.provider], spooled, judge)
     except BaseException:
         spooled.drop()
         raise
@@ -204,9 +251,10 @@ def publish(world: World, resolved: Resolved, known: Known, key: str) -> Publish
     spec = resolved.batch.spec
     answers = Answers(world, known, judge_for(spec.schema))
     tally = _Tally()
-    path = inside(world.root, spec.output.path)
+    path = inside(world.grounds, spec.output.path)
     try:
-        sha = write_output(path, _output_lines(world, resolved, answers, tally))
+        with watched():
+            sha = write_output(path, _output_lines(world, resolved, answers, tally))
     finally:
         answers.close()
     return Published(spec.name, Publication(key, spec.output.path, sha, tally.counts(), world.clock.now()))
@@ -227,7 +275,7 @@ def _output_lines(world: World, resolved: Resolved, answers: Answers, tally: _Ta
     spec = resolved.batch.spec
     ledger = iter(resolved.ledger or measure(world, resolved.rendering))
     include_input = "input" in spec.output.include
-    for count, row in enumerate(rows_of(world.root, spec)):
+    for count, row in enumerate(rows_of(world.grounds, spec)):
         if not count & 0xFFF:
             if world.stop.is_set():
                 raise Interrupted
@@ -239,7 +287,7 @@ def _output_lines(world: World, resolved: Resolved, answers: Answers, tally: _Ta
             if include_input:
                 line["input"] = row.values
             yield line
-    check_unchanged(world.root, resolved.batch)
+    check_unchanged(world.grounds, resolved.batch)
 
 
 _NO_RECORD = (bytes(WIDTH), 0, 0)

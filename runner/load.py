@@ -71,7 +71,11 @@ def load(root: Path) -> tuple[Project, list[Spec]]:
 def problems(root: Path) -> list[Problem]:
     """Every problem of every file of the project in ``root``, templates among them, by place."""
     reading = _Reading(root)
-    found = [problem for spec in reading.sound for problem in template_problems(spec, partial(template_source, root))]
+    found = [
+        problem
+        for spec in reading.sound
+        for problem in template_problems(spec, partial(template_source, reading.grounds))
+    ]
     return sorted({*reading.problems, *found})
 
 
@@ -94,8 +98,8 @@ class _Reading:
         self.specs: list[Spec] = []
         self.sound: list[Spec] = []
         """One spec of each document in which nothing is wrong by itself, whatever is wrong elsewhere."""
-        self._grounds = Grounds(root)
-        self._root = self._grounds.root
+        self.grounds = Grounds(root)
+        self._root = self.grounds.root
         self._material = {folded(RUNNER_YAML)}
         """What the project is made of, as folded real paths.  No output may be one of them."""
         self._contents: dict[str, bytes | None] = {}
@@ -148,8 +152,8 @@ class _Reading:
         settings = [item for one in providers.values() if isinstance(one, dict) for item in one.items()]
         secrets = [value.get("file") for key, value in settings if key in SECRETS and isinstance(value, dict)]
         state = projects.folder_of(runner.find(("state",), str) or Project.state)
-        self._grounds = Grounds(self._root, state, [path for path in secrets if isinstance(path, str)])
-        if self._grounds.state_is_root:
+        self.grounds = Grounds(self._root, state, [path for path in secrets if isinstance(path, str)])
+        if self.grounds.state_is_root:
             at = runner.locate(("state",))
             self.problems.append(at.problem("the state needs a folder of its own", f"write `state: {Project.state}`"))
         for key, value in settings:
@@ -162,7 +166,7 @@ class _Reading:
         folder = named or Project.specs
         at = runner.locate(("specs",))
         try:
-            self._grounds.readable(folder)
+            self.grounds.readable(folder)
         except ValueError as error:
             self.problems.append(at.problem(f"{shown(folder)} {error}"))
             return None
@@ -180,7 +184,7 @@ class _Reading:
             file = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
             whole = Mark(file, 1, 1)
             try:
-                self._material |= {folded(file), folded(self._grounds.readable(path))}
+                self._material |= {folded(file), folded(self.grounds.readable(path))}
             except ValueError as error:
                 self.problems.append(whole.problem(f"the file {error}", "rename it, or move it into the project"))
                 continue
@@ -254,7 +258,7 @@ class _Reading:
             return None
         at = document.locate(path)
         try:
-            relative = self._grounds.readable(named)
+            relative = self.grounds.readable(named)
         except ValueError as error:
             self.problems.append(at.problem(f"{shown(named)} {error}"))
             return None
@@ -279,7 +283,7 @@ class _Reading:
         except OSError:
             beside = []
         meant = [os.path.normpath(f"{folder or '.'}/{other}") for other in get_close_matches(name, beside, 1, 0.75)]
-        if meant and not self._grounds.private(meant[0]):
+        if meant and not self.grounds.private(meant[0]):
             return f"did you mean `{meant[0]}`?"
         return "the path is relative to the project's root"
 
@@ -341,7 +345,7 @@ class _Reading:
 
     def _output(self, path: str) -> str:
         """The real path of an output.  Raises ValueError, to be read after the path, where none may be written."""
-        relative = self._grounds.readable(path)
+        relative = self.grounds.readable(path)
         compared = folded(relative)
         if compared in self._material or compared.split("/")[0] in _KEPT:
             raise ValueError("would overwrite what the project is made of")

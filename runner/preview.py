@@ -19,7 +19,7 @@ def bodies(world: World, spec: Spec, state: State, *, key: str | None, limit: in
     """Request bodies in row order, without asking anybody: a model not chosen yet is shown as an empty name."""
     offer, _ = pick_offer(spec, state, Offers(world, offline=True), offline=True, upgrade=False)
     batch = Batch(spec, offer or Offer(id=""), {}, "")
-    rendering = Rendering(world.root, batch, compile_in(world.root, spec), world.providers[spec.provider])
+    rendering = Rendering(world.grounds, batch, compile_in(world.grounds, spec), world.providers[spec.provider])
     found = (body for row, body in rendering.bodies() if key is None or row_key(spec, row) == key)
     for count, body in enumerate(found, start=1):
         yield body

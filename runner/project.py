@@ -66,6 +66,12 @@ class Project:
         """The folder that holds the state, None for a store elsewhere."""
         return folder_of(self.state)
 
+    @property
+    def secret_files(self) -> list[str]:
+        """Files that hold a secret of some provider."""
+        settings = [value for provider in self.providers.values() for value in provider.settings.values()]
+        return [value.file for value in settings if isinstance(value, SecretRef) and value.file is not None]
+
 
 def folder_of(state: str) -> str | None:
     """The folder that ``state`` of runner.yaml names, None where it names a store elsewhere."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from runner.batch import Batch
+from runner.edge.grounds import Grounds
 from runner.edge.paths import data_url, template_source
 from runner.edge.rows import fingerprint as input_fingerprint
 from runner.edge.rows import read
@@ -29,18 +30,18 @@ class Row:
     values: Mapping[str, Any]
 
 
-def rows_of(root: Path, spec: Spec) -> Iterator[Row]:
+def rows_of(grounds: Grounds, spec: Spec) -> Iterator[Row]:
     """The rows that a batch is about: those that `where` keeps, up to `limit`.  Raises RunnerError."""
     keeps = compile_where(spec)
-    found = (Row(number, values) for number, values in enumerate(read(root, spec.input.path), start=1))
+    found = (Row(number, values) for number, values in enumerate(read(grounds, spec.input.path), start=1))
     kept = (row for row in found if keeps(row.values, row.number)) if keeps else found
     return islice(kept, spec.input.limit)
 
 
-def check_unchanged(root: Path, batch: Batch) -> None:
+def check_unchanged(grounds: Grounds, batch: Batch) -> None:
     """Raises RunnerError when the input is not the one that was fingerprinted: its rows are not those of the plan."""
     spec = batch.spec
-    if input_fingerprint(root, spec.input.path) != batch.fingerprint["input"]:
+    if input_fingerprint(grounds, spec.input.path) != batch.fingerprint["input"]:
         raise changed(spec)
 
 
@@ -52,17 +53,17 @@ def changed(spec: Spec) -> RunnerError:
     )
 
 
-def compile_in(root: Path, spec: Spec) -> Prompt:
+def compile_in(grounds: Grounds, spec: Spec) -> Prompt:
     """The batch's prompt, its template files read from inside the project.  Raises RunnerError."""
-    return compile_prompt(spec, load=lambda name: template_source(root, name), image=lambda path: data_url(root, path))
+    return compile_prompt(spec, load=partial(template_source, grounds), image=partial(data_url, grounds))
 
 
 class Rendering:
     """A batch compiled for one provider: its rows in, canonical JSON bodies out."""
 
-    def __init__(self, root: Path, batch: Batch, prompt: Prompt, provider: Provider) -> None:
+    def __init__(self, grounds: Grounds, batch: Batch, prompt: Prompt, provider: Provider) -> None:
         self.batch = batch
-        self._root = root
+        self._grounds = grounds
         self._prompt = prompt
         self._provider = provider
         self._write: Writer | None = None
@@ -80,7 +81,7 @@ class Rendering:
         """Every row with its body, in input order, under the bounds that untrusted templates get."""
         fill, write = self._prompt.fill, self.writer
         with watched(), limited_memory():
-            for row in rows_of(self._root, self.batch.spec):
+            for row in rows_of(self._grounds, self.batch.spec):
                 yield row, write(fill(row.values, row.number))
 
     @property

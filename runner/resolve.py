@@ -180,19 +180,19 @@ def _resolve(
 ) -> Resolved:
     offer, pin = pick_offer(spec, state, offers, offline=options.offline, upgrade=options.upgrade)
     provider = world.providers[spec.provider]
-    prompt = compile_in(world.root, spec)
+    prompt = compile_in(world.grounds, spec)
     if offer is not None:
         _check_expressible(spec, offer)
     fingerprint = fingerprint_of(
         spec,
         offer.id if offer else None,
-        input_fingerprint(world.root, spec.input.path),
+        input_fingerprint(world.grounds, spec.input.path),
         prompt.sources,
         _encoding(spec, provider, offer, prompt),
     )
     key = "" if prompt.local_images else digest_of(fingerprint)
     batch = Batch(spec, offer, fingerprint, key)
-    rendering = Rendering(world.root, batch, prompt, provider)
+    rendering = Rendering(world.grounds, batch, prompt, provider)
     before = state.batches.get(spec.name)
     covered = before.covered if before else None
     if covered and key and _still_holds(covered, key, spec) and not options.sample:
@@ -287,7 +287,7 @@ def _records(world: World, rendering: Rendering) -> Iterator[Record]:
         yield sha256(salt + body).digest()[:16], size + extra, tokens
         for sample in range(2, samples + 1):
             yield identify(salt, body, sample), size + extra, tokens
-    check_unchanged(world.root, rendering.batch)
+    check_unchanged(world.grounds, rendering.batch)
 
 
 class _Planned:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
+import threading
+import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -179,6 +184,89 @@ def environment(changes: Mapping[str, str | None] | None) -> dict[str, str]:
     return {name: value for name, value in merged.items() if value is not None}
 
 
+# ---- processes that are killed -----------------------------------------------------------------------------------------
+
+
+class Nursery:
+    """A process that has loaded everything and forks a child for each command, so that hundreds can be killed.
+
+    ``at`` kills the child at that effect on the world, counted from 1: just before and just after each rename of a file
+    and each request over HTTP.  ``after`` kills it so many seconds after its start.
+    """
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+
+    def run(self, folder: Path, *args: str, at: int = 0, after: float = 0) -> Done:
+        """``code`` is -9 for a child that was killed."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        order = {"folder": str(folder), "args": ["-C", str(folder), *args], "at": at, "after": after}
+        self._process.stdin.write(json.dumps(order) + "\n")
+        return Done(**json.loads(self._process.stdout.readline()))
+
+    def close(self) -> None:
+        self._process.communicate(timeout=PATIENCE)
+
+
+_LOADED_ONCE = (
+    *("anyio", "encodings.idna", "httpcore", "httpx", "jinja2", "jsonschema"),
+    *("runner.cli.apply", "runner.connect", "runner.load", "runner.providers.wanqing", "runner.report.text"),
+)
+
+
+def _nurse() -> None:
+    """The nursery's own loop: one order per line in, one outcome per line out."""
+    for module in _LOADED_ONCE:
+        import_module(module)
+    for line in sys.stdin:
+        order = json.loads(line)
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            child = os.fork()
+            if not child:
+                os.dup2(out.fileno(), 1)
+                os.dup2(err.fileno(), 2)
+                _be_killed_at(order["at"])
+                sys.argv = ["runner", *order["args"]]
+                code = _run()
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)
+            if order["after"]:
+                time.sleep(order["after"])
+                os.kill(child, signal.SIGKILL)
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            texts = [file.read().decode() for file in (out, err) if file.seek(0) == 0]
+        print(json.dumps({"code": code, "out": texts[0], "err": texts[1]}), flush=True)
+
+
+def _be_killed_at(at: int) -> None:
+    """Count the effects of this process and kill it at one of them; 0 for none."""
+    import httpx
+
+    left = iter(range(at - 1, -1, -1))
+    lock = threading.Lock()
+
+    def effect() -> None:
+        with lock:
+            if at and next(left) == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    def around(function: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            effect()
+            result = function(*args, **kwargs)
+            effect()
+            return result
+
+        return wrapper
+
+    os.replace = around(os.replace)
+    httpx.Client.send = around(httpx.Client.send)  # type: ignore[method-assign]
+
+
 # ---- servers ---------------------------------------------------------------------------------------------------------
 
 
@@ -236,3 +324,7 @@ def serving(folder: Path, speed: float = 50) -> Iterator[Served]:
     finally:
         process.terminate()
         process.communicate(timeout=PATIENCE)
+
+
+if __name__ == "__main__":
+    _nurse()

@@ -15,7 +15,7 @@ import pytest
 
 from runner import outcome, state, task
 from runner.cli.commands import cli
-from runner.cli.main import BUG
+from runner.cli.guard import BUG
 from runner.registry import FAMILIES
 from runner.schema import schema_text
 

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runner.edge import rows
+from runner.edge.grounds import Grounds
 from runner.edge.rows import fingerprint, read
 from runner.errors import RunnerError
 
@@ -62,13 +63,13 @@ def written(kind: str, found: list[dict[str, Any]]) -> bytes:
 def test_every_format_gives_the_same_rows(tmp_path: Path, kind: str, zipped: str) -> None:
     """What was written is read, gzipped or not, whatever the case of the name."""
     for name in (f"a.{kind}{zipped}", f"A.{kind.upper()}{zipped}"):
-        assert list(read(tmp_path, a_file(tmp_path, name, written(kind, ROWS)))) == ROWS
+        assert list(read(Grounds(tmp_path), a_file(tmp_path, name, written(kind, ROWS)))) == ROWS
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "tsv"])
 def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path, kind: str) -> None:
     """Spreadsheets write one before UTF-8."""
-    assert list(read(tmp_path, a_file(tmp_path, f"a.{kind}", b"\xef\xbb\xbf" + written(kind, ROWS)))) == ROWS
+    assert list(read(Grounds(tmp_path), a_file(tmp_path, f"a.{kind}", b"\xef\xbb\xbf" + written(kind, ROWS)))) == ROWS
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,7 @@ def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path, kind: str) -> 
 )
 def test_what_is_tolerated(tmp_path: Path, name: str, content: str, found: list[Any]) -> None:
     """Blank lines, spaces, no rows at all, large numbers, one column without a name."""
-    assert list(read(tmp_path, a_file(tmp_path, name, content))) == found
+    assert list(read(Grounds(tmp_path), a_file(tmp_path, name, content))) == found
 
 
 @pytest.mark.parametrize(
@@ -135,7 +136,7 @@ def test_a_broken_file_is_told_by_place_and_reason(
 ) -> None:
     """File, line and column, in characters, where they are known."""
     with pytest.raises(RunnerError) as caught:
-        list(read(tmp_path, a_file(tmp_path, name, content)))
+        list(read(Grounds(tmp_path), a_file(tmp_path, name, content)))
     assert caught.value.where == where
     assert message in caught.value.message
 
@@ -147,7 +148,7 @@ def test_a_broken_gzip_file_is_an_expected_error(tmp_path: Path, kind: str, dama
     found = [{"a": hashlib.sha256(b"%d" % n).hexdigest()} for n in range(2_000)]
     (tmp_path / f"a.{kind}.gz").write_bytes(damage(gzip.compress(written(kind, found))))
     with pytest.raises(RunnerError, match=r"broken|cannot be read"):
-        list(read(tmp_path, f"a.{kind}.gz"))
+        list(read(Grounds(tmp_path), f"a.{kind}.gz"))
 
 
 def test_a_row_may_be_long_but_not_endless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,12 +156,12 @@ def test_a_row_may_be_long_but_not_endless(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(rows, "MAX_ROW", 1_000)
     monkeypatch.setattr(rows, "_BUFFER", 10)
     fits = '{"a": "' + "x" * 900 + '"}'
-    assert len(list(read(tmp_path, a_file(tmp_path, "a.jsonl", f"{fits}\n{fits}")))) == 2
-    assert len(list(read(tmp_path, a_file(tmp_path, "a.json", f"[{fits},{fits}]")))) == 2
+    assert len(list(read(Grounds(tmp_path), a_file(tmp_path, "a.jsonl", f"{fits}\n{fits}")))) == 2
+    assert len(list(read(Grounds(tmp_path), a_file(tmp_path, "a.json", f"[{fits},{fits}]")))) == 2
     endless = '{"a": "' + "x" * 5_000
     for name, content in (("a.jsonl", endless), ("a.json", f"[{endless}"), ("a.csv", f'a\n"{"x" * 5_000}')):
         with pytest.raises(RunnerError, match=r"longer than|larger than"):
-            list(read(tmp_path, a_file(tmp_path, name, content)))
+            list(read(Grounds(tmp_path), a_file(tmp_path, name, content)))
 
 
 JSON = st.recursive(
@@ -182,8 +183,8 @@ def test_json_is_read_whatever_the_chunks(tmp_path: Path, found: list[Any], inde
     name = a_file(tmp_path, "a.json", json.dumps(found, indent=indent, ensure_ascii=False))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rows, "_BUFFER", buffer)
-        assert list(read(tmp_path, name)) == found
-        assert list(read(tmp_path, a_file(tmp_path, "a.jsonl", lines))) == found
+        assert list(read(Grounds(tmp_path), name)) == found
+        assert list(read(Grounds(tmp_path), a_file(tmp_path, "a.jsonl", lines))) == found
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
@@ -194,14 +195,14 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 def test_what_the_csv_writer_writes_is_read(tmp_path: Path, found: list[dict[str, str]], delimiter: str) -> None:
     """Line ends, quotes and separators inside of fields come back as they were."""
     name = a_file(tmp_path, "a.csv" if delimiter == "," else "a.tsv", separated(found, delimiter))
-    assert list(read(tmp_path, name)) == found
+    assert list(read(Grounds(tmp_path), name)) == found
 
 
 def test_parquet_values_are_json_values(tmp_path: Path) -> None:
     """Times in ISO 8601, decimals as texts, bytes in base64, nested values as they are."""
     moment = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
     row = {"t": moment, "d": moment.date(), "n": Decimal("1.50"), "b": b"\xff", "f": 0.5, "l": [{"x": moment.date()}]}
-    (found,) = read(tmp_path, a_file(tmp_path, "a.parquet", parquet(pa.Table.from_pylist([row]))))
+    (found,) = read(Grounds(tmp_path), a_file(tmp_path, "a.parquet", parquet(pa.Table.from_pylist([row]))))
     assert found == {
         "t": "2026-01-02T03:04:05+00:00",
         "d": "2026-01-02",
@@ -220,7 +221,7 @@ def test_parquet_without_a_number_is_refused(tmp_path: Path) -> None:
         pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"]),
     ):
         with pytest.raises(RunnerError, match=r"NaN|nan|two columns"):
-            list(read(tmp_path, a_file(tmp_path, "a.parquet", parquet(table))))
+            list(read(Grounds(tmp_path), a_file(tmp_path, "a.parquet", parquet(table))))
 
 
 def test_parquet_needs_an_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,14 +236,14 @@ def test_parquet_needs_an_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(builtins, "__import__", without_pyarrow)
     with pytest.raises(RunnerError) as caught:
-        list(read(tmp_path, name))
+        list(read(Grounds(tmp_path), name))
     assert "pip install 'batch-runner[parquet]'" in caught.value.hint
 
 
 def test_rows_are_streamed(tmp_path: Path) -> None:
     """The first row is there before the broken second is met."""
     for name, content in (("a.jsonl", '{"a": 1}\n{'), ("a.json", '[{"a": 1},{'), ("a.csv", "a\n1\n2,3")):
-        found = read(tmp_path, a_file(tmp_path, name, content))
+        found = read(Grounds(tmp_path), a_file(tmp_path, name, content))
         assert str(next(found)["a"]) == "1"
         with pytest.raises(RunnerError):
             next(found)
@@ -258,12 +259,12 @@ def test_only_files_of_the_project_are_read(tmp_path: Path, path: str) -> None:
     (tmp_path / "outside.jsonl").write_text("{}")
     (root / "link.jsonl").symlink_to(tmp_path / "outside.jsonl")
     with pytest.raises(RunnerError):
-        list(read(root, path))
+        list(read(Grounds(root), path))
     with pytest.raises(RunnerError):
-        fingerprint(root, path)
+        fingerprint(Grounds(root), path)
 
 
 def test_the_fingerprint_is_of_the_bytes(tmp_path: Path) -> None:
     """sha256 of the file as it lies there, gzipped or not."""
     name = a_file(tmp_path, "a.jsonl.gz", "{}")
-    assert fingerprint(tmp_path, name) == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+    assert fingerprint(Grounds(tmp_path), name) == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()

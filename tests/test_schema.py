@@ -249,7 +249,7 @@ def test_answer_schemas_that_are_taken(schema: Any) -> None:
 @pytest.mark.parametrize(
     ("data", "where", "message"),
     [
-        (b'{"type":\n "object",}', "s.json:2:11", "not valid JSON"),
+        (b'{"type":\n object}', "s.json:2:2", "not valid JSON"),
         (b"\xff", "s.json:1:1", "can't decode"),
         (b"[1]", "s.json:1:1", "expected a JSON Schema, got a list"),
         (b'{"type": "strng"}', "s.json:1:1", "at $.type"),

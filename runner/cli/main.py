@@ -1,4 +1,4 @@
-"""Run a command, and turn what became of it into an exit code."""
+"""The command's entry.  Light, so that a signal finds somebody at home as early as can be."""
 
 from __future__ import annotations
 
@@ -7,13 +7,7 @@ import signal
 import sys
 from types import FrameType
 
-import click
-
-from runner.cli.commands import cli
-from runner.cli.show import complain
-from runner.errors import Interrupted, RunnerError
-
-BUG = 70
+INTERRUPTED = 130
 
 
 def main() -> None:
@@ -25,7 +19,9 @@ def main() -> None:
             stream.flush()
         except OSError:
             os._exit(code or 1)
-    os._exit(code) if code == Interrupted.exit_code else sys.exit(code)
+    if code == INTERRUPTED:
+        os._exit(code)  # calls that were left behind in other threads are not waited for
+    sys.exit(code)
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:
@@ -34,54 +30,9 @@ def _terminate(_signal: int, _frame: FrameType | None) -> None:
 
 def _run() -> int:
     try:
-        code: int | None = cli.main(standalone_mode=False)  # click hands back the code of an Exit instead of raising it
-    except click.ClickException as error:
-        error.show()
-        return 1
-    except (Interrupted, KeyboardInterrupt, click.Abort):
-        click.echo("\nInterrupted.  The state is whole; the same command goes on from here.", err=True)
-        return Interrupted.exit_code
-    except RunnerError as error:
-        complain(error)
-        return error.exit_code
-    except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - the reader is gone: nothing more to say
-        return 1
-    except OSError as error:
-        complain(disk_error(error))
-        return 1
-    except MemoryError:
-        complain(RunnerError("out of memory", hint="Give the command more memory, or split the input."))
-        return 1
-    except Exception as error:
-        return _bug(error)
-    return code or 0
+        from runner.cli.guard import guarded
 
-
-def disk_error(error: OSError) -> RunnerError:
-    """What the disk refused, in words.  State is written whole or not at all, so that it is as it was."""
-    what = f"{error.filename}: " if error.filename else ""
-    return RunnerError(
-        f"{what}{error.strerror or error}",
-        hint="The state is as it was last written.  Mend the cause and run the same command again to go on.",
-    )
-
-
-def _bug(error: Exception) -> int:
-    import platform
-    import traceback
-
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    place = f"{os.path.basename(frame.filename)}:{frame.lineno} in {frame.name}"  # noqa: PTH119
-    click.echo(f"This is a bug in runner: {type(error).__name__} at {place}", err=True)
-    click.echo(
-        f"  Python {platform.python_version()} on {platform.system()}.  The state is as it was last written.", err=True
-    )
-    if os.environ.get("RUNNER_DEBUG"):
-        traceback.print_exception(error)
-    else:
-        click.echo(
-            "  For the whole story, run it again with RUNNER_DEBUG=1 and look for secrets before you share it.",
-            err=True,
-        )
-    return BUG
+        return guarded()
+    except KeyboardInterrupt:
+        print("\nInterrupted.  The state is whole; the same command goes on from here.", file=sys.stderr)
+        return INTERRUPTED

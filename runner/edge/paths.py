@@ -11,6 +11,8 @@ from runner.errors import RunnerError
 MAX_IMAGE = 20_000_000
 """Bytes.  No provider is known to take a larger one inside a request."""
 
+MAX_TEMPLATE = 2_000_000
+
 _SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", "png"),
     (b"\xff\xd8\xff", "jpeg"),
@@ -19,12 +21,12 @@ _SIGNATURES = (
 )
 
 
-def inside(root: Path, relative: str) -> Path:
+def inside(grounds: Grounds, relative: str) -> Path:
     """The real file that ``relative`` names, links followed.
 
-    Raises RunnerError for what is not a plain relative path, leads out of the project, or belongs to git or runner.
+    Raises RunnerError for what is not a plain relative path, leads out of the project, belongs to git or runner, or
+    holds a secret.
     """
-    grounds = Grounds(root)
     try:
         return grounds.root / grounds.readable(relative)
     except ValueError as error:
@@ -33,28 +35,32 @@ def inside(root: Path, relative: str) -> Path:
         ) from None
 
 
-def template_source(root: Path, name: str) -> str:
-    """Raises RunnerError for a file outside the project, missing, or not UTF-8."""
-    path = inside(root, name)
+def template_source(grounds: Grounds, name: str) -> str:
+    """The text of a template file.  Raises RunnerError for one that is no business of a spec's, or no UTF-8."""
     try:
-        return path.read_text(encoding="utf-8")
+        return _bytes(grounds, name, "template", MAX_TEMPLATE).decode("utf-8")
     except UnicodeDecodeError as error:
         raise RunnerError(f"the template {name} is not UTF-8: {error.reason} at byte {error.start}") from None
-    except OSError as error:
-        raise RunnerError(f"the template {name} cannot be read: {error.strerror}") from None
 
 
-def data_url(root: Path, relative: str) -> str:
+def data_url(grounds: Grounds, relative: str) -> str:
     """An image file as a data URL; its type is told by its first bytes.  Raises RunnerError."""
-    path = inside(root, relative)
+    data = _bytes(grounds, relative, "image", MAX_IMAGE)
+    return f"data:image/{_type_of(data, relative)};base64,{b64encode(data).decode()}"
+
+
+def _bytes(grounds: Grounds, relative: str, what: str, most: int) -> bytes:
+    path = inside(grounds, relative)
+    if not path.is_file():  # a pipe or a device would be waited for, or read, without an end
+        raise RunnerError(f"there is no {what} {relative!r}", hint="The path is relative to the project's root.")
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_IMAGE + 1)
+            data = file.read(most + 1)
     except OSError as error:
-        raise RunnerError(f"the image {relative!r} cannot be read: {error.strerror}") from None
-    if len(data) > MAX_IMAGE:
-        raise RunnerError(f"the image {relative!r} is larger than {MAX_IMAGE // 10**6} MB", hint="Make it smaller.")
-    return f"data:image/{_type_of(data, relative)};base64,{b64encode(data).decode()}"
+        raise RunnerError(f"the {what} {relative!r} cannot be read: {error.strerror}") from None
+    if len(data) > most:
+        raise RunnerError(f"the {what} {relative!r} is larger than {most / 10**6:g} MB", hint="Make it smaller.")
+    return data
 
 
 def _type_of(data: bytes, relative: str) -> str:

@@ -22,6 +22,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any, NoReturn
 
+from runner.edge.grounds import Grounds
 from runner.edge.paths import inside
 from runner.errors import RunnerError
 
@@ -33,14 +34,16 @@ _BUFFER = 2**20
 _KINDS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 
 
-def fingerprint(root: Path, path: str) -> str:
+def fingerprint(grounds: Grounds, path: str) -> str:
     """Hex sha256 of the file's bytes.  Raises RunnerError for a file that is outside the project or cannot be read."""
-    with _open(root, path) as file:
+    with _open(grounds, path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read(root: Path, path: str) -> Iterator[Row]:
-    """The rows of the file at ``path``, relative to ``root``, in order.  Its name says what it is, as in ``x.csv.gz``.
+def read(grounds: Grounds, path: str) -> Iterator[Row]:
+    """The rows of the file at ``path``, relative to the project's root, in order.
+
+    Its name says what it is, as in ``x.csv.gz``.
 
     Blank lines of JSON Lines and CSV are no rows.  All values of CSV and TSV are texts; their first line names the
     columns.  Raises RunnerError, with file, line and column where they are known, for a file that is outside the
@@ -54,7 +57,7 @@ def read(root: Path, path: str) -> Iterator[Row]:
             f"{path} is of no kind that runner reads",
             hint=f"name it {', '.join(_KINDS)}, or one of them with .gz",
         )
-    with _open(root, path) as file:
+    with _open(grounds, path) as file:
         try:
             yield from _READERS[kind](_unzipped(file) if name.endswith(".gz") else file, path)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -63,8 +66,8 @@ def read(root: Path, path: str) -> Iterator[Row]:
             _fail(path, f"{path} cannot be read: {error.strerror or error}")
 
 
-def _open(root: Path, path: str) -> BufferedReader:
-    found = inside(root, path)
+def _open(grounds: Grounds, path: str) -> BufferedReader:
+    found = inside(grounds, path)
     if not found.is_file():
         _fail(path, f"there is no file {path}", hint="an input's path is relative to the project's root")
     try:

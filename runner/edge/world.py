@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Event
 
 from runner.edge.clock import Clock, SystemClock
+from runner.edge.grounds import Grounds
 from runner.edge.ledger import LedgerCache
 from runner.edge.process import is_gone, whoami
 from runner.edge.store import Store
@@ -41,6 +42,10 @@ class World:
     is_gone: Callable[[str], bool] = is_gone
     progress: Callable[[str, int, int | None], None] = _silent
     stop: Event = field(default_factory=Event)
+
+    def __post_init__(self) -> None:
+        self.grounds = Grounds(self.root, self.project.state_folder, self.project.secret_files)
+        """What specs may read of the project's folder."""
 
     @property
     def cache(self) -> Path:

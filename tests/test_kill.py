@@ -1,0 +1,232 @@
+"""SIGKILL at any moment, and two applies at once: nothing is paid twice, nothing is lost, nothing has to be unlocked."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import pytest
+from helpers import Nursery, Project, Served, finished, serving, spawn
+
+KILLED = -signal.SIGKILL
+APPLY = ("apply", "--yes", "--wait", "--json")
+ROWS = 4
+WORKERS = 4
+_WAVE = 12
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving(tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+class Farm:
+    """A few nurseries at work side by side."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._idle: SimpleQueue[Nursery] = SimpleQueue()
+        self._all = [Nursery() for _ in range(WORKERS)]
+        for nursery in self._all:
+            self._idle.put(nursery)
+
+    def map(self, work: Callable[[Nursery, Any], Any], items: Any) -> list[Any]:
+        def one(item: Any) -> Any:
+            nursery = self._idle.get()
+            try:
+                return work(nursery, item)
+            finally:
+                self._idle.put(nursery)
+
+        with ThreadPoolExecutor(WORKERS) as pool:
+            return list(pool.map(one, items))
+
+    def sweep(self, kill: Callable[[Nursery, int], int]) -> list[int]:
+        """``kill`` at the first effect, the second and so on, until a command has no more; returns the exit codes."""
+        codes: list[int] = []
+        for first in itertools.count(1, _WAVE):
+            wave = self.map(kill, range(first, first + _WAVE))
+            codes += wave
+            if KILLED not in wave:
+                return codes
+        raise AssertionError("there is always a next wave")
+
+    def close(self) -> None:
+        for nursery in self._all:
+            nursery.close()
+
+
+@pytest.fixture(scope="module")
+def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TEST_WANQING_KEY", "sk-0123456789abcdef")
+        farm = Farm(tmp_path_factory.mktemp("farm"))
+        yield farm
+        farm.close()
+
+
+names = (f"k{number}" for number in itertools.count(1))
+
+
+def planted(farm: Farm, provider: dict[str, Any]) -> tuple[Project, str]:
+    """A project of two tasks under a name of its own."""
+    name = next(names)
+    project = Project(farm.folder / name, {"demo": {**provider, "max_requests": 2}})
+    project.spec(name, rows=ROWS)
+    return project, name
+
+
+def finish(nursery: Nursery, project: Project) -> None:
+    """`apply --wait` until there is nothing left to do; a few times at most."""
+    for _ in range(4):
+        done = nursery.run(project.root, *APPLY)
+        assert done.code == 0, done
+        if not done.json["changes"]:
+            return
+    raise AssertionError("apply never comes to rest")
+
+
+def whole(server: Served, project: Project, name: str) -> None:
+    """Every row is answered, once, and paid once."""
+    assert project.statuses(name) == ["succeeded"] * ROWS
+    assert server.answered(name) == ROWS
+    assert not list((project.root / ".runner").glob("**/*.lock.*"))
+
+
+# ---- where the provider can list its tasks -------------------------------------------------------------------------------------
+
+
+def test_killed_at_every_effect(farm: Farm, server: Served) -> None:
+    """Killed before and after each rename and each request of a whole apply, the next applies finish by themselves."""
+
+    def kill(nursery: Nursery, at: int) -> int:
+        project, name = planted(farm, server.provider())
+        code = nursery.run(project.root, *APPLY, at=at).code
+        finish(nursery, project)
+        whole(server, project, name)
+        return code
+
+    assert farm.sweep(kill).count(KILLED) > 40
+
+
+def test_killed_at_any_time(farm: Farm, server: Served) -> None:
+    """Killed after any time, and again on its way back, an apply loses nothing and pays nothing twice."""
+    plots = [(moment, *planted(farm, server.provider())) for moment in range(20)]
+
+    def kill(nursery: Nursery, plot: tuple[int, Project, str]) -> list[int]:
+        moment, project, name = plot
+        times = (0.01 + 0.03 * moment, 0.6 - 0.03 * moment)
+        codes = [nursery.run(project.root, *APPLY, after=seconds).code for seconds in times]
+        finish(nursery, project)
+        whole(server, project, name)
+        return codes
+
+    codes = list(itertools.chain(*farm.map(kill, plots)))
+    assert len(codes) == 40
+    assert codes.count(KILLED) > 20
+
+
+def test_killed_as_a_user_runs_it(farm: Farm, server: Served) -> None:
+    """The real command, killed again and again on one project, gets there in the end."""
+    project, name = planted(farm, server.provider())
+    for moment in range(8):
+        process = spawn("apply", "--yes", "--wait", cwd=project.root)
+        time.sleep(0.3 + 0.1 * moment)
+        process.kill()
+        process.communicate()
+    for _ in range(3):
+        done = project.run("apply", "--yes", "--wait")
+        assert done.code == 0, done.err
+    assert "Nothing to do" in done.out
+    whole(server, project, name)
+
+
+# ---- where it cannot -------------------------------------------------------------------------------------------------------------
+
+
+def test_killed_at_every_effect_of_a_submit_at_wanqing(farm: Farm, server: Served) -> None:
+    """Killed anywhere in a submit to a provider without a list: what cannot be known is listed with both commands, and
+    everything else goes on.  What the operator then says, after a look at the console, brings it to its end."""
+    operated = []
+
+    def kill(nursery: Nursery, at: int) -> int:
+        project, name = planted(farm, server.wanqing())
+        code = nursery.run(project.root, "apply", "--yes", at=at).code
+        operated.append(operate(nursery, server, project, name))
+        finish_slowly(nursery, project)
+        whole(server, project, name)
+        return code
+
+    assert farm.sweep(kill).count(KILLED) > 30
+    assert sum(operated) > 0
+
+
+def operate(nursery: Nursery, server: Served, project: Project, name: str) -> int:
+    """Do what a careful operator does about unresolved starts; returns how many there were."""
+    done = nursery.run(project.root, "apply", "--yes")
+    assert done.code == 0, done
+    tasks = re.findall(r"^    runner state adopt (\S+) REMOTE_ID$", done.out, re.MULTILINE)
+    assert tasks == re.findall(r"^    runner state abandon (\S+)$", done.out, re.MULTILINE)
+    assert set(tasks) == {id for id, task in project.state()["tasks"].items() if task["phase"] == "staged"}
+    console = {task["name"]: task["task"] for task in server.billed(name)}
+    for id in tasks:
+        shown = nursery.run(project.root, "state", "show", id).json["name"]
+        answer = ("adopt", id, console[shown]) if shown in console else ("abandon", id)
+        assert nursery.run(project.root, "state", *answer).code == 0
+    return len(tasks)
+
+
+def finish_slowly(nursery: Nursery, project: Project) -> None:
+    """Apply without --wait, as a schedule does, until nothing is left."""
+    for _ in range(30):
+        done = nursery.run(project.root, "apply", "--yes", "--json")
+        assert done.code == 0, done
+        if not done.json["changes"]:
+            return
+        time.sleep(0.02)
+    raise AssertionError("apply never comes to rest")
+
+
+# ---- side by side ------------------------------------------------------------------------------------------------------------------
+
+
+def test_two_applies_at_once(farm: Farm, server: Served) -> None:
+    """Two applies of one folder at the same time both exit 0, and nothing is paid twice, however they interleave."""
+    for lead in (0.0, 0.0, 0.1, 0.25, 0.4):
+        project, name = planted(farm, server.provider())
+        first = spawn("apply", "--yes", "--wait", cwd=project.root)
+        time.sleep(lead)
+        second = spawn("apply", "--yes", "--wait", cwd=project.root)
+        for done in (finished(first), finished(second)):
+            assert done.code == 0, done
+        whole(server, project, name)
+        assert project.plan()["changes"] == []
+
+
+def test_many_applies_at_once(farm: Farm, server: Served) -> None:
+    """Four applies at once, quick as forks are, ten times over."""
+    for _ in range(10):
+        project, name = planted(farm, server.provider())
+        dones = farm.map(lambda nursery, args, root=project.root: nursery.run(root, *args), [APPLY] * WORKERS)
+        for done in dones:
+            assert done.code == 0, done
+        whole(server, project, name)
+
+
+def test_two_applies_without_wait(farm: Farm, server: Served) -> None:
+    """Without --wait the one that comes second waits for nothing and does nothing twice."""
+    for _ in range(5):
+        project, name = planted(farm, server.provider())
+        args = ("apply", "--yes", "--json")
+        for done in farm.map(lambda nursery, args, root=project.root: nursery.run(root, *args), [args] * 3):
+            assert done.code == 0, done
+        project.finish()
+        whole(server, project, name)
