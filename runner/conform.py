@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import is_dataclass
 from functools import cache
-from math import isfinite
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
+
+_MOST = 1e300
+"""Beyond any time, amount or count; whole numbers of more digits could not be reckoned with as floats."""
 
 
 def misfit(value: Any, kind: Any) -> str | None:
@@ -32,7 +34,7 @@ def misfit(value: Any, kind: Any) -> str | None:
     if origin is Mapping:
         return _first((f".{key}", one, inner[1]) for key, one in value.items()) if isinstance(value, Mapping) else ""
     if kind is float:
-        return None if type(value) in (int, float) and isfinite(value) else ""
+        return None if type(value) in (int, float) and abs(value) < _MOST else ""
     return None if type(value) is kind else ""
 
 

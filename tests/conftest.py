@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from stores import KINDS, open_store
+
+from runner.edge.store import Store
 
 SENSITIVE = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL|_PROXY$|^(AWS|AZURE|GIT|GITHUB|RUNNER)_", re.IGNORECASE)
 """Variables that could lend a test somebody's rights, or lead its calls elsewhere."""
@@ -50,9 +53,13 @@ def _is_address(name: str) -> bool:
     return bool(re.fullmatch(r"[\d.]+|[0-9a-fA-F:]*:[0-9a-fA-F:.]*", name))
 
 
+@pytest.fixture(params=sorted(KINDS))
+def kind(request: pytest.FixtureRequest) -> str:
+    """Each kind of store in its turn."""
+    return str(request.param)
+
+
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """An empty folder to be a project's root."""
-    root = tmp_path / "project"
-    root.mkdir()
-    return root
+def store(kind: str, tmp_path: Path) -> Store:
+    """An empty store of each kind.  What else opens `tmp_path / "store"` as the same kind shares it."""
+    return open_store(kind, tmp_path / "store")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -190,8 +190,8 @@ def environment(changes: Mapping[str, str | None] | None) -> dict[str, str]:
 class Nursery:
     """A process that has loaded everything and forks a child for each command, so that hundreds can be killed.
 
-    ``at`` kills the child at that effect on the world, counted from 1: just before and just after each rename of a file
-    and each request over HTTP.  ``after`` kills it so many seconds after its start.
+    ``at`` kills the child just before its so-manieth effect on the world, which is just after the one before it: each
+    rename of a file and each request over HTTP counts.  ``after`` kills it so many seconds after its start.
     """
 
     def __init__(self) -> None:
@@ -246,25 +246,18 @@ def _be_killed_at(at: int) -> None:
     """Count the effects of this process and kill it at one of them; 0 for none."""
     import httpx
 
-    left = iter(range(at - 1, -1, -1))
-    lock = threading.Lock()
+    effects = itertools.count(1)
 
-    def effect() -> None:
-        with lock:
-            if at and next(left) == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    def around(function: Callable[..., Any]) -> Callable[..., Any]:
+    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
         def wrapper(*args: Any, **kwargs: Any) -> Any:
-            effect()
-            result = function(*args, **kwargs)
-            effect()
-            return result
+            if next(effects) == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*args, **kwargs)
 
         return wrapper
 
-    os.replace = around(os.replace)
-    httpx.Client.send = around(httpx.Client.send)  # type: ignore[method-assign]
+    os.replace = counted(os.replace)
+    httpx.Client.send = counted(httpx.Client.send)  # type: ignore[method-assign]
 
 
 # ---- servers ---------------------------------------------------------------------------------------------------------

@@ -67,7 +67,9 @@ def test_output_to_a_pipe_has_no_escape_codes(project: Project) -> None:
 
 
 @pytest.mark.parametrize(("args", "env"), [((), {"NO_COLOR": "1"}), (("--no-color",), {}), ((), {"NO_COLOR": None})])
-def test_no_color_is_honoured_on_a_terminal(project: Project, args: tuple[str, ...], env: dict[str, str | None]) -> None:
+def test_no_color_is_honoured_on_a_terminal(
+    project: Project, args: tuple[str, ...], env: dict[str, str | None]
+) -> None:
     """On a terminal there is colour, but with NO_COLOR or --no-color there is none."""
     project.spec(rows=2)
     script = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)"
@@ -172,7 +174,9 @@ def test_where_and_limit_choose_rows(project: Project) -> None:
 
 def test_include_input(project: Project) -> None:
     """`include: [input]` adds the whole row as the last key."""
-    project.spec(rows=[{"q": "One?", "note": {"a": [1, None]}}], output={"path": "outputs/x.jsonl", "include": ["input"]})
+    project.spec(
+        rows=[{"q": "One?", "note": {"a": [1, None]}}], output={"path": "outputs/x.jsonl", "include": ["input"]}
+    )
     project.finish()
     (line,) = project.output("x")
     assert list(line) == [*KEYS, "input"]
@@ -311,7 +315,9 @@ def test_the_state_holds_neither_prompts_nor_results(project: Project) -> None:
 
 def test_render_shows_the_bodies_that_are_sent(project: Project) -> None:
     """render prints one exact body per row, offline; --row and --limit choose."""
-    project.spec(rows=3, input={"path": "specs/data/job.jsonl", "key": "id"}, prompt={"system": "S", "user": "{{ row.q }}"})
+    project.spec(
+        rows=3, input={"path": "specs/data/job.jsonl", "key": "id"}, prompt={"system": "S", "user": "{{ row.q }}"}
+    )
     bodies = [json.loads(line) for line in project.call("render", "job").out.splitlines()]
     assert [body["messages"] for body in bodies] == [
         [{"role": "system", "content": "S"}, {"role": "user", "content": f"job asks {number}?"}] for number in (1, 2, 3)

@@ -431,9 +431,7 @@ def test_a_closed_pipe_is_no_bug(project: Project) -> None:
     """`runner plan --json | head -0`: the reader is gone, which is neither a traceback nor a bug."""
     reading, writing = os.pipe()
     os.close(reading)
-    process = Popen(
-        [*spawn_args(), "plan", "--json"], cwd=project.root, stdout=writing, stderr=-1, stdin=-3
-    )
+    process = Popen([*spawn_args(), "plan", "--json"], cwd=project.root, stdout=writing, stderr=-1, stdin=-3)
     os.close(writing)
     err = process.communicate(timeout=30)[1].decode()
     assert process.returncode in (1, 141)

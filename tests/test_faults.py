@@ -171,7 +171,7 @@ READS: dict[str, Rules] = {
     "texts for numbers": [on("detail", "strings", times=99)],
     "500 on download-url": [on("download-url", "500")],
     "429 on download": [on("download", "429")],
-    "cut downloads": [on("download", "cut", times=3)],
+    "cut downloads": [on("download", "cut", times=2)],
     "lost download": [on("download", "lost-reply")],
     "ErrorCode on detail": [on("detail", "error-code", code="InternalError")],
     "429 on upload-url": [on("upload-url", "429")],
