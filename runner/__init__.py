@@ -43,6 +43,7 @@ Verbs: each does one thing to the world, through hands it is lent.
 ``journal``         write events into the state against whoever else writes
 ``rendering``       rows × template → bodies
 ``resolve``         choose models, fingerprint, find what is still to be asked
+``holdings``        which tasks hold a batch's requests, and what is still unsent
 ``refresh``         ask after open tasks and interrupted starts
 ``spool``           write shards to disk
 ``submit``          events around the one costly call

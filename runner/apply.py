@@ -11,6 +11,7 @@ from runner.edge.files import Spooled
 from runner.edge.world import World
 from runner.errors import Interrupted, ProviderError, Refused, RunnerError
 from runner.fingerprint import canonical
+from runner.holdings import Holdings
 from runner.journal import Journal
 from runner.known import Known, gather
 from runner.outcome import Outcome
@@ -21,7 +22,7 @@ from runner.result import Counts
 from runner.state import ON_THE_WAY, Coverage, Covered, Declared, Event, Pinned, State, Stopped, Voided, fold
 from runner.submit import Submission
 from runner.tally import estimate_counts
-from runner.task import ABANDONED, BEGUN, COLLECTED, ENDED, OPEN, STAGED, VOID, Task
+from runner.task import ENDED, OPEN, STAGED, Task
 
 _AT_ONCE = 8
 _GROUP = 16
@@ -50,19 +51,25 @@ class Apply:
         self._world = world
         self._journal = journal
         self._believed = believed
-        self._resolved = {one.batch.spec.name: one for one in resolved}
+        self._holdings = Holdings(resolved)
         self._news = news
         self._selected = selected
         self._options = options
         self._submits = submits
         self._resubmits = submits and resubmits
-        self._made: dict[str, list[str]] = {}
-        self._left: list[str] = []
+        self._left: set[str] = set()
+        """Batches of which something approved may still be unsent."""
+        self._unstarted: list[Task] = []
+        """Starts that turned out, in this run, not to have happened."""
+        self._skipped: set[str] = set()
+        self._mute = set(news.errors)
+        """Providers that cannot be asked."""
         self._pause: float | None = None
         self._refused: set[str] = set()
         """Ended tasks whose results the provider will not give."""
-        self._judges = {name: judge_for(one.batch.spec.schema) for name, one in self._resolved.items()}
+        self._judges = {name: judge_for(one.batch.spec.schema) for name, one in self._holdings}
         self.outcome = Outcome(plan, list(plan.changes), ["waiting"] * len(plan.changes), [""] * len(plan.changes))
+        self.outcome.partial = options.sample is not None
 
     # ---- steps -----------------------------------------------------------------------------------------------------
 
@@ -76,7 +83,7 @@ class Apply:
         self._collect()
         self._cancel()
         if self._submits:
-            self._submit(list(self._resolved.values()), self._believed)
+            self._submit([one for _, one in self._holdings])
         else:
             self._skip_submits()
         self._cover()
@@ -99,18 +106,16 @@ class Apply:
     def finish(self) -> Outcome:
         """Count rows, and name what only a person can settle."""
         state = self._journal.state
-        for name in self._resolved:
+        for name, _ in self._holdings:
             self.outcome.rows[name] = self._count(state, name)
-        self.outcome.unresolved = [
-            task for task in state.tasks.values() if self._selected(task) and self._is_unresolved(task)
-        ]
+        self.outcome.unresolved = [task for task in self._tasks(STAGED) if self._is_unresolved(task)]
         return self.outcome
 
     # ---- settle, collect, cancel -----------------------------------------------------------------------------------
 
     def _declarations(self, state: State) -> list[Event]:
         events: list[Event] = []
-        for name, one in self._resolved.items():
+        for name, one in self._holdings:
             known = state.batches.get(name)
             if one.pin is not None and self._submits:
                 events.append(Pinned(name, one.pin))
@@ -122,11 +127,17 @@ class Apply:
         words = {"found": "done", "absent": "done", "young": "waiting", "unknown": "unsure", "": "unsure"}
         for id, what in unsettled.items():
             task = self._journal.state.tasks.get(id)
-            if task is not None and self._selected(task):
+            if task is not None:
                 self.outcome.note(_of(task, Action.SETTLE, what.verdict), words[what.verdict], what.detail)
 
     def _tasks(self, *phases: str) -> list[Task]:
-        return [task for task in self._journal.state.tasks.values() if task.phase in phases and self._selected(task)]
+        about = self._about()
+        return [task for task in self._journal.state.tasks.values() if task.phase in phases and about(task)]
+
+    def _about(self) -> Callable[[Task], bool]:
+        """Tasks of the selected batches, and those of others that hold requests of these."""
+        needed = self._holdings.needed(self._journal.state)
+        return lambda task: self._selected(task) or task.id in needed
 
     def _collect(self) -> None:
         tasks = [task for task in self._tasks(ENDED) if task.id not in self._refused]
@@ -196,25 +207,42 @@ class Apply:
 
     # ---- submit ----------------------------------------------------------------------------------------------------
 
-    def _submit(self, batches: Sequence[Resolved], base: State) -> None:
-        """``base`` is the state that the batches were resolved against: whatever is new since then may be the same."""
+    def _submit(self, batches: Sequence[Resolved]) -> None:
         wanted = [one for one in batches if one.demand.submit]
         if not wanted:
             return
-        submission = Submission(self._world, self._journal, base, self._coverage)
+        made = self._holdings.made
+        ours = [id for ids in made.values() for id in ids]
+        submission = Submission(self._world, self._journal, self._believed, self._coverage, ours)
         try:
             report = submission.run(wanted)
         finally:
             for name, ids in submission.report.tasks.items():
-                self._made.setdefault(name, []).extend(ids)
+                made[name] += ids
         self._pause = report.retry_after
-        self._left = [name for name, outcome in report.outcomes.items() if outcome in ("busy", "unsure")]
+        self._left |= {name for name, outcome in report.outcomes.items() if outcome in ("busy", "unsure")}
+        self._skipped |= {name for name, outcome in report.outcomes.items() if outcome == "skipped"}
+        for name in report.whole:
+            self._holdings.all_sent(name)
         for name, outcome in report.outcomes.items():
             self.outcome.note(Change(name, Action.SUBMIT, ""), outcome, report.details.get(name, ""))
             if outcome not in ("done", "refused"):
                 self.outcome.warnings.append(f"{name}: {report.details.get(name, outcome)}")
         if report.error is not None:
             self.outcome.errors.append(report.error)
+
+    def _submit_left(self) -> None:
+        """A provider was busy, or a start did not happen: send what was approved and is in no task."""
+        left, self._left = sorted(self._left), set()
+        state = self._journal.state
+        again = []
+        for name in left:
+            unstarted = [task for task in self._unstarted if task.batch == name]
+            try:
+                again.append(self._holdings.remaining(self._world, state, name, unstarted))
+            except RunnerError as error:
+                self.outcome.errors.append(error)
+        self._submit(again)
 
     def _skip_submits(self) -> None:
         for change in self.outcome.plan.of(Action.SUBMIT):
@@ -231,12 +259,13 @@ class Apply:
             rows=resolved.demand.rows,
             requests=resolved.distinct,
             attempts=batch.spec.attempts,
-            needs=tuple(sorted({*resolved.demand.needs, *tasks})),
+            needs=tuple(sorted({*resolved.demand.needs, *self._holdings.made[batch.spec.name], *tasks})),
             revision=self._revision(resolved, covered),
         )
         if coverage == covered:
             return []
-        return [Covered(batch.spec.name, coverage, {**resolved.seen, **dict.fromkeys(tasks, ON_THE_WAY)})]
+        ours = dict.fromkeys([*self._holdings.made[batch.spec.name], *tasks], ON_THE_WAY)
+        return [Covered(batch.spec.name, coverage, {**resolved.seen, **ours})]
 
     def _revision(self, resolved: Resolved, covered: Coverage | None) -> str:
         """The blob that shows what was asked: the templates and one example, so that a change can be shown later."""
@@ -256,13 +285,15 @@ class Apply:
 
     def _cover(self) -> None:
         """Batches that asked for nothing more are covered too: the next plan need not look at their rows."""
-        borrowing = [one.batch.spec for one in self._resolved.values() if one.borrows]
-        if borrowing:  # what they counted on has been submitted by now, or has not
-            again = resolve(self._world, borrowing, self._journal.state, self._options)
-            self._resolved |= {one.batch.spec.name: one for one in again}
+        relying = [one.batch.spec for name, one in self._holdings if one.borrows or name in self._skipped]
+        if relying:  # what they count on another to send has been sent by now, or has not
+            again, errors = resolve(self._world, relying, self._journal.state, self._options)
+            self.outcome.errors += errors
+            for one in again:
+                self._holdings.replace(one)
         events: list[Event] = []
-        for one in self._resolved.values():
-            known = self._journal.state.batches.get(one.batch.spec.name)
+        for name, one in self._holdings:
+            known = self._journal.state.batches.get(name)
             current = known and known.covered and known.covered.current and known.covered.key == one.batch.key
             whole = one.complete and not one.borrows and not one.demand.submit
             if one.ledger is not None and whole and not current:
@@ -275,89 +306,67 @@ class Apply:
         state = self._journal.state
         knowledge: dict[tuple[str, str | None], Known] = {}
         events: list[Event] = []
-        for name, one in self._resolved.items():
-            tasks = self._needs(state, one)
-            if not self._publishable(one, tasks):
-                continue
-            key = publish_key(one.batch, tasks)
-            known = state.batches.get(name)
-            written = known.published if known else None
-            if written and written.key == key and (self._world.root / one.demand.output).is_file():
+        for name, one in self._holdings:
+            key = publish_key(one.batch, self._holdings.needs(state, name))
+            if not self._holdings.publishable(state, name) or self._is_written(state, one, key):
                 continue
             pair = (one.batch.spec.provider, one.batch.model)
             if pair not in knowledge:
                 knowledge[pair] = gather(_at(state, pair), self._world.store.get)
             change = Change(name, Action.PUBLISH, "results arrived", provider=pair[0], model=pair[1])
             try:
-                published = publish(self._world, one, knowledge[pair], key)
-            except RunnerError as error:
-                self.outcome.errors.append(error)
-                self.outcome.note(change, "refused", error.message)
-                continue
-            events.append(published)
-            self.outcome.note(change, "done", one.demand.output)
+                events.append(publish(self._world, one, knowledge[pair], key))
+                self.outcome.note(change, "done", one.demand.output)
+            except (RunnerError, OSError) as error:  # the other outputs are none the worse for it
+                failed = error if isinstance(error, RunnerError) else _unwritable(one.demand.output, error)
+                self.outcome.errors.append(failed)
+                self.outcome.note(change, "refused", failed.message)
             if len(events) >= _GROUP:
                 self._journal.write(*events)
                 events = []
             self._check_stop(events)
         self._journal.write(*events)
 
-    def _needs(self, state: State, one: Resolved) -> list[Task]:
+    def _is_written(self, state: State, one: Resolved, key: str) -> bool:
         known = state.batches.get(one.batch.spec.name)
-        covered = known.covered if known else None
-        ids = {*one.demand.needs, *self._made.get(one.batch.spec.name, ())}
-        if covered and covered.key == one.batch.key:
-            ids |= set(covered.needs)
-        tasks = [state.tasks[id] for id in sorted(ids) if id in state.tasks]
-        return [task for task in tasks if task.phase not in (VOID, ABANDONED)]
-
-    def _publishable(self, one: Resolved, needs: Sequence[Task]) -> bool:
-        """None of its requests is on its way, and all that could be asked were (or a sample was asked for)."""
-        if any(task.on_its_way and task.stopped != "gave_up" for task in needs):
-            return False
-        if not any(task.phase == COLLECTED or task.stopped for task in needs):
-            return False
-        known = self._journal.state.batches.get(one.batch.spec.name)
-        covered = bool(known and known.covered and known.covered.key == one.batch.key)
-        return covered or not one.complete
+        written = known.published if known else None
+        return written is not None and written.key == key and (self._world.root / one.demand.output).is_file()
 
     # ---- waiting ---------------------------------------------------------------------------------------------------
 
     def _look_again(self) -> bool:
         """One more round; whether anything but the time has moved on."""
-        before = self._journal.state.serial
-        news = refresh(self._world, self._journal.refresh(), only=self._selected)
-        events = _news(self._journal.state, news.events)
-        voided = {self._journal.state.tasks[event.task].batch for event in events if isinstance(event, Voided)}
+        before = self._journal.refresh()
+        news = refresh(self._world, before, only=self._about())
+        self.outcome.errors += [error for name, error in news.errors.items() if name not in self._mute]
+        self._mute |= set(news.errors)
+        events = _news(before, news.events)
         self._journal.write(*events)
         if self._resubmits:
-            self._left += sorted(voided & self._resolved.keys() - set(self._left))
+            unstarted = [before.tasks[event.task] for event in events if isinstance(event, Voided)]
+            self._unstarted += unstarted
+            self._left |= {task.batch for task in unstarted if task.batch in self._holdings.resolved}
         self._settled(news.unsettled)
         self._collect()
         self._cancel()
         if self._left and self._submits:
             self._submit_left()
         self._publish()
-        return self._journal.state.serial != before
-
-    def _submit_left(self) -> None:
-        """A provider was busy, or gave no clear answer: try again with what is still unsent."""
-        specs = [self._resolved[name].batch.spec for name in self._left]
-        self._left = []
-        base = self._journal.state
-        again = resolve(self._world, specs, base, self._options)
-        self._resolved |= {one.batch.spec.name: one for one in again}
-        self._submit(again, base)
+        return self._journal.state.serial != before.serial
 
     def _waits_for(self) -> bool:
         if self._left and self._submits:
             return True
-        for task in self._tasks(BEGUN, STAGED, OPEN, ENDED):
-            given_up = task.stopped == "gave_up" or task.id in self._refused or self._is_unresolved(task)
-            if given_up or task.batch not in self._resolved:
-                continue
-            return True
-        return False
+        state = self._journal.state
+        return any(
+            task.on_its_way and not self._is_hopeless(task)
+            for task in (state.tasks[id] for id in self._holdings.needed(state))
+        )
+
+    def _is_hopeless(self, task: Task) -> bool:
+        """On its way, and nothing that this run could wait for."""
+        silent = task.id in self._refused or task.provider in self._mute
+        return silent or task.stopped == "gave_up" or self._is_unresolved(task)
 
     def _is_unresolved(self, task: Task) -> bool:
         """A start of which only a person can say whether it happened."""
@@ -366,7 +375,7 @@ class Apply:
 
     def _poll(self) -> float:
         providers = {task.provider for task in self._tasks(STAGED, OPEN, ENDED)} | {
-            self._resolved[name].batch.spec.provider for name in self._left
+            self._holdings.resolved[name].batch.spec.provider for name in self._left
         }
         polls = [self._world.providers[name].traits.poll for name in providers if name in self._world.providers]
         return max(min(polls, default=1.0), self._pause or 0.0)
@@ -385,9 +394,9 @@ class Apply:
     # ---- counting --------------------------------------------------------------------------------------------------
 
     def _count(self, state: State, name: str) -> Counts:
-        one = self._resolved[name]
+        one = self._holdings.resolved[name]
         known = state.batches.get(name)
-        needs = self._needs(state, one)
+        needs = self._holdings.needs(state, name)
         if known and known.published and known.published.key == publish_key(one.batch, needs):
             return known.published.counts
         return estimate_counts(needs, one.demand.rows)
@@ -430,6 +439,13 @@ def _news(state: State, events: Iterable[Event]) -> list[Event]:
             found.append(event)
         state = after
     return found
+
+
+def _unwritable(path: str, error: OSError) -> RunnerError:
+    return RunnerError(
+        f"the output {path} cannot be written: {error.strerror or error}",
+        hint="The answers are kept; mend the cause and apply again.",
+    )
 
 
 def _no_results(task: Task, error: Refused) -> RunnerError:

@@ -30,6 +30,8 @@ class Outcome:
     unresolved: list[Task] = field(default_factory=list)
     """Interrupted starts that only a person can settle."""
     timed_out: bool = False
+    partial: bool = False
+    """Only a part of the rows was asked for."""
 
     def __post_init__(self) -> None:
         self._places = {(change.action, change.spec, change.task): at for at, change in enumerate(self.changes)}
@@ -52,7 +54,8 @@ class Outcome:
         """
         codes = {error.exit_code for error in self.errors}
         unsuccessful = any(counts.failed or counts.missing for counts in self.rows.values())
-        if self.timed_out:
+        pending = any(counts.pending for counts in self.rows.values()) and not self.partial
+        if self.timed_out or (wait and pending and not self.unresolved):
             codes.add(STILL_RUNNING)
         if wait and (unsuccessful or self.unresolved):
             codes.add(NOT_ALL_SUCCEEDED)

@@ -208,7 +208,8 @@ class Facts:
 def make_plan(demands: Sequence[Demand], state: State, facts: Facts, now: float, notes: Sequence[str] = ()) -> Plan:
     """Every step, in the order in which it would be carried out; tasks by age, batches by name."""
     tasks = sorted(state.tasks.values(), key=lambda task: (task.begun_at, task.id))
-    about = [task for task in tasks if facts.selected is None or task.batch in facts.selected]
+    needed = {id for demand in demands for id in demand.needs}
+    about = [t for t in tasks if facts.selected is None or t.batch in facts.selected or t.id in needed]
     changes = [change for task in about for change in _task_changes(task, facts, now)]
     for demand in sorted(demands, key=lambda demand: demand.spec):
         changes += _demand_changes(demand, state)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from runner.edge.world import World
-from runner.errors import Busy, ProviderError, Refused
+from runner.errors import Busy, ProviderError, Refused, RunnerError
 from runner.plan import Unsettled
 from runner.provider import Absent, Found, Job, Provider, Unknown
 from runner.state import Checked, Event, State, Submitted, Voided, fold
@@ -27,6 +27,8 @@ class News:
     unsettled: dict[str, Unsettled] = field(default_factory=dict)
     busy: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    errors: dict[str, RunnerError] = field(default_factory=dict)
+    """Why a provider could not be asked at all, such as for want of a key, by its name."""
 
 
 def job_of(task: Task) -> Job:
@@ -63,17 +65,21 @@ def refresh(world: World, state: State, *, offline: bool = False, only: Callable
         elif task.phase in (STAGED, OPEN) and not offline:
             asked.append(task)
     warnings = []
+    errors: dict[str, RunnerError] = {}
     for task, answer in _ask_all(world, asked):
-        if isinstance(answer, str):
-            warnings.append(answer)
+        if isinstance(answer, str | RunnerError):
+            if isinstance(answer, str):
+                warnings.append(answer)
+            else:
+                errors.setdefault(task.provider, answer)
             if task.phase == STAGED:
-                news.unsettled[task.id] = Unsettled(task.id, "", answer)
+                news.unsettled[task.id] = Unsettled(task.id, "", str(answer))
             continue
         found, unsettled = answer
         events += found
         if unsettled is not None:
             news.unsettled[task.id] = unsettled
-    return News(tuple(events), news.unsettled, news.busy, tuple(warnings))
+    return News(tuple(events), news.unsettled, news.busy, tuple(warnings), errors)
 
 
 def fold_all(state: State, events: Iterable[Event]) -> State:
@@ -90,7 +96,7 @@ def _claimed(world: World, task: Task, now: float) -> bool:
 _Answer = tuple[list[Event], Unsettled | None]
 
 
-def _ask_all(world: World, tasks: list[Task]) -> Iterable[tuple[Task, _Answer | str]]:
+def _ask_all(world: World, tasks: list[Task]) -> Iterable[tuple[Task, _Answer | str | RunnerError]]:
     if not tasks:
         return
     with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -99,18 +105,16 @@ def _ask_all(world: World, tasks: list[Task]) -> Iterable[tuple[Task, _Answer | 
             yield pair
 
 
-def _ask(world: World, task: Task) -> _Answer | str:
+def _ask(world: World, task: Task) -> _Answer | str | RunnerError:
     provider = world.providers.get(task.provider)
     if provider is None:
         return f"task {task.id} of {task.batch} is at provider {task.provider!r}, which runner.yaml no longer names"
     try:
         return (_settle if task.phase == STAGED else _check)(world, provider, task)
-    except Refused as error:
-        if error.credentials:
-            raise
-        return _trouble(task, error)
     except ProviderError as error:
-        return _trouble(task, error)
+        return error if isinstance(error, Refused) and error.credentials else _trouble(task, error)
+    except RunnerError as error:
+        return error
 
 
 def _trouble(task: Task, error: ProviderError) -> str:

@@ -87,8 +87,10 @@ class Offers:
             return error
 
 
-def resolve(world: World, specs: Sequence[Spec], state: State, options: Options) -> list[Resolved]:
-    """Every spec resolved, in the order given.  Raises the first error when there is one, all of them when several."""
+def resolve(
+    world: World, specs: Sequence[Spec], state: State, options: Options
+) -> tuple[list[Resolved], list[RunnerError]]:
+    """Every spec that can be resolved, in the order given, and why the others cannot."""
     offers = Offers(world, offline=options.offline)
     planned = _Planned()
     knowledge = _Knowledge(world, state)
@@ -100,9 +102,7 @@ def resolve(world: World, specs: Sequence[Spec], state: State, options: Options)
             resolved.append(_resolve(world, spec, state, options, offers, knowledge, planned))
         except RunnerError as error:
             errors.append(error)
-    if errors:
-        raise together(errors)
-    return resolved
+    return resolved, errors
 
 
 def together(errors: Sequence[RunnerError]) -> RunnerError:

@@ -313,6 +313,8 @@ def forbids(state: State, event: Event) -> str:
             known = state.tasks.get(task.id)
             if known is not None and known.claim != task.claim:
                 return f"task {task.id} was begun by another run"
+            if task.batch in state.batches and state.batches[task.batch].cancelled:
+                return f"{task.batch} was cancelled meanwhile"
         case Staged(id, by, at, _):
             begun = state.tasks.get(id)
             if begun is None or begun.claim is None or begun.claim.by != by:

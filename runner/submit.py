@@ -46,6 +46,8 @@ class Report:
     tasks: dict[str, list[str]] = field(default_factory=dict)
     outcomes: dict[str, str] = field(default_factory=dict)
     details: dict[str, str] = field(default_factory=dict)
+    whole: set[str] = field(default_factory=set)
+    """Specs all of whose shards have left, started or perhaps started."""
     error: RunnerError | None = None
     retry_after: float | None = None
 
@@ -68,7 +70,11 @@ class _Item:
 
 
 class Submission:
-    """One pass over everything there is to submit.  ``covered`` makes the events that follow a batch's last shard."""
+    """One pass over everything there is to submit.
+
+    ``base`` is the state that it was planned from, ``ours`` are tasks made by this run since; ``covered`` makes the
+    events that follow a batch's last shard.
+    """
 
     def __init__(
         self,
@@ -76,12 +82,13 @@ class Submission:
         journal: Journal,
         base: State,
         covered: Callable[[Resolved, Sequence[str]], Iterable[StateEvent]],
+        ours: Iterable[str] = (),
     ) -> None:
         self._world = world
         self._journal = journal
         self._base = base
         self._covered = covered
-        self._ours: set[str] = set()
+        self._ours = set(ours)
         self._closed: dict[str, str] = {}
         self._sent: dict[str, int] = {}
         """Shards by spec that the provider has, or may have."""
@@ -213,19 +220,29 @@ class Submission:
         calls = {
             self._pool.submit(self._start_one, now, item, task, upload): (item, task) for item, task, upload in staged
         }
+        answers: list[tuple[_Item, object]] = []
+        unwritten: dict[str, str] = {}
+        trouble: Exception | None = None
         for done in self._as_they_come(set(calls)):
-            answers = [(*calls[call], call.exception() or call.result()) for call in done]
-            started = {task.id: answer for _, task, answer in answers if isinstance(answer, str)}
-            at = self._world.clock.now()
-            events: list[StateEvent] = [Submitted(id, remote_id, at) for id, remote_id in started.items()]
+            news = [(*calls[call], call.exception() or call.result()) for call in done]
+            answers += [(item, answer) for item, _, answer in news]
+            unwritten |= {task.id: answer for _, task, answer in news if isinstance(answer, str)}
             # A clear no: nothing was made, nothing to remember.  Anything else stays Staged, to be settled.
-            events += [Removed((task.id,)) for _, task, answer in answers if isinstance(answer, Refused | Busy)]
-            self._record(events, started)
-            for item, _, answer in answers:
-                if not isinstance(answer, Refused | Busy):
-                    self._sent[item.spec] = self._sent.get(item.spec, 0) + 1
-                if not isinstance(answer, str):
-                    self._trouble(item, answer, "the start")
+            refused = [Removed((task.id,)) for _, task, answer in news if isinstance(answer, Refused | Busy)]
+            at = self._world.clock.now()
+            try:
+                self._journal.write(*[Submitted(id, remote, at) for id, remote in unwritten.items()], *refused)
+                unwritten = {}
+            except (OSError, RunnerError) as error:
+                trouble = error
+        answers += [(item, None) for call, (item, _) in calls.items() if not call.done()]
+        if unwritten:
+            raise _unrecorded(unwritten, trouble)
+        for item, answer in answers:
+            if not isinstance(answer, Refused | Busy):
+                self._sent[item.spec] = self._sent.get(item.spec, 0) + 1
+            if not isinstance(answer, str):
+                self._trouble(item, answer, "the start")
 
     def _as_they_come(self, left: set[Future[str]]) -> Iterator[set[Future[str]]]:
         """Calls as they end.  Asked to stop, it waits a little longer; those left behind stay Staged."""
@@ -237,19 +254,6 @@ class Submission:
             if self._world.stop.is_set():
                 patience -= 0.2
 
-    def _record(self, events: Sequence[StateEvent], started: Mapping[str, str]) -> None:
-        """Write what was started.  Should the disk refuse, a person gets the ids, which are known nowhere else."""
-        try:
-            self._journal.write(*events)
-        except (OSError, RunnerError) as error:
-            if not started:
-                raise
-            raise RunnerError(
-                f"{len(started)} tasks were started, and the state could not be written: {error}",
-                hint="Once it can be, adopt them:",
-                commands=[f"runner state adopt {id} {remote_id}" for id, remote_id in started.items()],
-            ) from error
-
     def _start_one(self, staged_at: float, item: _Item, task: Task, upload: Upload) -> str:
         """Start, unless this process slept so long that another run may have looked for the start and not found it."""
         if self._world.clock.now() - staged_at > LEASE:
@@ -257,13 +261,14 @@ class Submission:
         return self._provider(task).start(_job(item, task), upload)
 
     def _finish(self, begun: list[tuple[_Item, Task]]) -> None:
-        """Batches all of whose shards have left, started or perhaps started, are covered."""
+        """Batches all of whose shards have left are covered."""
         events: list[StateEvent] = []
         for item, _ in begun:
             resolved = item.resolved
-            whole = resolved.complete and not resolved.borrows and self._sent.get(item.spec) == resolved.demand.shards
-            if item.last and whole:
-                events += self._covered(resolved, self.report.tasks[item.spec])
+            if item.last and self._sent.get(item.spec) == resolved.demand.shards:
+                self.report.whole.add(item.spec)
+                if resolved.complete and not resolved.borrows:
+                    events += self._covered(resolved, self.report.tasks[item.spec])
         self._journal.write(*events)
         if self._world.stop.is_set():
             raise Interrupted
@@ -316,6 +321,15 @@ def _alive(task: Task | None) -> bool:
 
 def _job(item: _Item, task: Task) -> Job:
     return replace(job_of(task), file=item.file.path)
+
+
+def _unrecorded(started: Mapping[str, str], error: Exception | None) -> RunnerError:
+    """The disk refused the record of what was started: a person gets the ids, which are known nowhere else."""
+    return RunnerError(
+        f"{len(started)} tasks were started, and the state could not be written: {error}",
+        hint="Once it can be, adopt them:",
+        commands=[f"runner state adopt {id} {remote_id}" for id, remote_id in started.items()],
+    )
 
 
 def _why(error: object) -> str:

@@ -23,7 +23,7 @@ from runner.outcome import Outcome
 from runner.plan import Facts, Plan, make_plan, over_limits
 from runner.project import Limits
 from runner.refresh import News, fold_all, refresh
-from runner.resolve import Options, Resolved, resolve
+from runner.resolve import Options, Resolved, resolve, together
 from runner.spec import Spec
 from runner.state import State
 from runner.task import Task
@@ -48,19 +48,31 @@ class Prepared:
     resolved: tuple[Resolved, ...]
     news: News
     selected: Callable[[Task], bool]
+    errors: tuple[RunnerError, ...] = ()
+    """Specs that could not be resolved, providers that could not be asked: no plan is whole while there are any."""
+
+    def check(self) -> None:
+        """Raises what stands in the way of a whole plan."""
+        if self.errors:
+            raise together(self.errors)
 
 
 def prepare(world: World, specs: Sequence[Spec], state: State, request: Request) -> Prepared:
-    """Plan: reads the world, changes nothing in it but caches."""
+    """Plan: reads the world, changes nothing in it but caches.
+
+    Errors are handed back, so that apply can still collect what others have paid for.
+    """
     chosen = select(specs, request.select)
     names = frozenset(spec.name for spec in chosen) if request.select else None
 
+    lent = {id for name in names or () for id in _needs(state, name)}
+
     def selected(task: Task) -> bool:
-        return names is None or task.batch in names
+        return names is None or task.batch in names or task.id in lent
 
     news = refresh(world, state, offline=request.options.offline, only=selected)
     believed = fold_all(state, news.events)
-    resolved = resolve(world, chosen, believed, request.options)
+    resolved, errors = resolve(world, chosen, believed, request.options)
     declared = {spec.name for spec in specs}
     facts = Facts(
         unsettled=news.unsettled,
@@ -75,7 +87,12 @@ def prepare(world: World, specs: Sequence[Spec], state: State, request: Request)
     plan = replace(plan, lineage=state.lineage, serial=state.serial)
     limits, per_spec = allowed(world.project.limits, world.project.per_spec, request.allow or {})
     plan = replace(plan, over=over_limits(plan, limits, per_spec))
-    return Prepared(plan, believed, tuple(resolved), news, selected)
+    return Prepared(plan, believed, tuple(resolved), news, selected, (*errors, *news.errors.values()))
+
+
+def _needs(state: State, name: str) -> tuple[str, ...]:
+    known = state.batches.get(name)
+    return known.covered.needs if known and known.covered else ()
 
 
 def select(specs: Sequence[Spec], patterns: Sequence[str]) -> list[Spec]:
@@ -175,10 +192,11 @@ def carry_out(
         prepared.news,
         selected=prepared.selected,
         options=request.options,
-        submits=not plan.over,
+        submits=not plan.over and not prepared.errors,
         resubmits=resubmits,
     )
     deadline = None if timeout is None else world.clock.now() + timeout
+    apply.outcome.errors += prepared.errors
     if plan.over:
         apply.outcome.errors.append(over_error(plan))
     apply.once()

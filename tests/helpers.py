@@ -184,7 +184,7 @@ def environment(changes: Mapping[str, str | None] | None) -> dict[str, str]:
     return {name: value for name, value in merged.items() if value is not None}
 
 
-# ---- processes that are killed -----------------------------------------------------------------------------------------
+# ---- processes that are killed -------------------------------------------------------------------------------------
 
 
 class Nursery:
@@ -260,7 +260,7 @@ def _be_killed_at(at: int) -> None:
     httpx.Client.send = counted(httpx.Client.send)  # type: ignore[method-assign]
 
 
-# ---- servers ---------------------------------------------------------------------------------------------------------
+# ---- servers -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

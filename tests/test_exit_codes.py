@@ -43,7 +43,7 @@ def unbilled(project: Project) -> bool:
     return not (project.root / ".runner/simulator").exists() or project.bill()["requests"] == 0
 
 
-# ---- 0 and 2 -----------------------------------------------------------------------------------------------------------
+# ---- 0 and 2 -------------------------------------------------------------------------------------------------------
 
 
 def test_0_when_done_and_when_nothing_is_to_do(project: Project) -> None:
@@ -74,7 +74,7 @@ def test_waiting_is_no_change(project: Project, server: Served) -> None:
     assert (plan.code, [change["action"] for change in plan.json["changes"]]) == (0, ["wait"])
 
 
-# ---- 1 -----------------------------------------------------------------------------------------------------------------
+# ---- 1 -------------------------------------------------------------------------------------------------------------
 
 USAGE: dict[str, tuple[str, ...]] = {
     "unknown command": ("aply",),
@@ -176,7 +176,7 @@ def test_1_when_a_provider_refuses(project: Project, server: Served) -> None:
     assert project.statuses() == ["succeeded"]
 
 
-# ---- 3 -----------------------------------------------------------------------------------------------------------------
+# ---- 3 -------------------------------------------------------------------------------------------------------------
 
 LIMITS: dict[str, dict[str, Any]] = {
     "requests": {"requests": 3},
@@ -218,7 +218,7 @@ def test_allow_lifts_one_limit_for_once(project: Project) -> None:
     assert project.bill()["requests"] == 4
 
 
-# ---- 4 -----------------------------------------------------------------------------------------------------------------
+# ---- 4 -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("key", "where"), [(None, "TEST_WANQING_KEY"), ("", "TEST_WANQING_KEY"), ("invalid-1", "p")])
@@ -247,7 +247,7 @@ def test_a_provider_that_no_selected_spec_uses_needs_no_key(project: Project, se
     assert project.run("apply", "--yes", env={"TEST_WANQING_KEY": None}).code == 0
 
 
-# ---- 5 -----------------------------------------------------------------------------------------------------------------
+# ---- 5 -------------------------------------------------------------------------------------------------------------
 
 
 def test_5_for_a_stale_saved_plan(project: Project) -> None:
@@ -271,7 +271,7 @@ def test_5_for_another_digest(project: Project) -> None:
     assert project.bill()["requests"] == 4
 
 
-# ---- 6 -----------------------------------------------------------------------------------------------------------------
+# ---- 6 -------------------------------------------------------------------------------------------------------------
 
 
 def test_6_for_another_state(project: Project) -> None:
@@ -323,7 +323,7 @@ def test_6_when_the_state_never_holds_still(project: Project, monkeypatch: pytes
     assert project.bill()["requests"] == 4
 
 
-# ---- 7 -----------------------------------------------------------------------------------------------------------------
+# ---- 7 -------------------------------------------------------------------------------------------------------------
 
 
 def test_7_with_failed_rows(project: Project) -> None:
@@ -338,7 +338,7 @@ def test_7_with_failed_rows(project: Project) -> None:
     assert project.run("apply", "--yes", "--wait").code == 7
 
 
-# ---- 8 -----------------------------------------------------------------------------------------------------------------
+# ---- 8 -------------------------------------------------------------------------------------------------------------
 
 
 def test_8_at_the_timeout(project: Project, server: Served) -> None:
@@ -353,7 +353,7 @@ def test_8_at_the_timeout(project: Project, server: Served) -> None:
     assert server.answered("sluggish") == 2
 
 
-# ---- 130 ---------------------------------------------------------------------------------------------------------------
+# ---- 130 -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -398,7 +398,7 @@ def test_130_at_any_moment(tmp_path: Path, server: Served) -> None:
     assert server.answered("anytime") == 6
 
 
-# ---- 70 ----------------------------------------------------------------------------------------------------------------
+# ---- 70 ------------------------------------------------------------------------------------------------------------
 
 
 def test_70_for_a_bug(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -414,7 +414,7 @@ def test_70_for_a_bug(project: Project, monkeypatch: pytest.MonkeyPatch) -> None
     assert "sk-secret" not in done.err
 
 
-# ---- disks and pipes -----------------------------------------------------------------------------------------------------
+# ---- disks and pipes -----------------------------------------------------------------------------------------------
 
 
 def test_a_state_that_cannot_be_read_is_an_expected_error(project: Project) -> None:
@@ -445,7 +445,7 @@ def spawn_args() -> list[str]:
     return list(COMMAND)
 
 
-# ---- JSON --------------------------------------------------------------------------------------------------------------
+# ---- JSON ----------------------------------------------------------------------------------------------------------
 
 
 def test_json_is_one_document(project: Project) -> None:

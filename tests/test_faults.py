@@ -1,4 +1,4 @@
-"""A provider that misbehaves in every way the simulator knows: rows in = succeeded + failed + missing, nothing twice."""
+"""A provider that misbehaves in every way the simulator knows: each row is accounted for, and nothing paid twice."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from helpers import Project, Rules, Served, serving
 
 KEY = "sk-0123456789abcdef"
+NUMBERS = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
@@ -21,9 +22,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 @pytest.fixture
-def name(numbers: Iterator[int] = itertools.count(1)) -> str:
+def name() -> str:
     """A spec's name that no other test uses, so that a shared server's bill can be told apart."""
-    return f"t{next(numbers)}"
+    return f"t{next(NUMBERS)}"
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def spent(project: Project, name: str) -> None:
     assert project.plan()["changes"] == [], project.plan()["changes"]
 
 
-# ---- results -------------------------------------------------------------------------------------------------------------
+# ---- results -------------------------------------------------------------------------------------------------------
 
 
 def test_shuffled_failed_missing_and_broken_lines(project: Project, server: Served, name: str) -> None:
@@ -158,7 +159,7 @@ def test_a_task_whose_every_row_fails(project: Project, server: Served, name: st
     spent(project, name)
 
 
-# ---- reads ---------------------------------------------------------------------------------------------------------------
+# ---- reads ---------------------------------------------------------------------------------------------------------
 
 READS: dict[str, Rules] = {
     "429 on models": [on("models", "429", retry_after=0.1)],
@@ -204,7 +205,7 @@ def test_a_read_that_keeps_failing_only_waits(project: Project, server: Served, 
     assert server.answered(name) == 3
 
 
-# ---- the start -----------------------------------------------------------------------------------------------------------
+# ---- the start -----------------------------------------------------------------------------------------------------
 
 
 def test_429_on_create_is_busy(project: Project, server: Served, name: str) -> None:
@@ -335,7 +336,7 @@ def until_written(project: Project, name: str, rounds: int = 20) -> None:
     raise AssertionError("the output was never written")
 
 
-# ---- errors that HTTP does not show ------------------------------------------------------------------------------------------
+# ---- errors that HTTP does not show --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

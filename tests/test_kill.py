@@ -1,4 +1,4 @@
-"""SIGKILL at any moment, and two applies at once: nothing is paid twice, nothing is lost, nothing has to be unlocked."""
+"""SIGKILL at any moment, and several applies at once: nothing is paid twice, nothing lost, nothing to be unlocked."""
 
 from __future__ import annotations
 
@@ -6,20 +6,24 @@ import itertools
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
-from helpers import Nursery, Project, Served, finished, serving, spawn
+from helpers import Done, Nursery, Project, Served, finished, serving, spawn
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 KILLED = -signal.SIGKILL
 APPLY = ("apply", "--yes", "--wait", "--json")
 ROWS = 4
 WORKERS = 4
-_WAVE = 8
+WAVE = 8
+"""Kills between two looks at whether there is anything left to be killed."""
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +42,8 @@ class Farm:
         for nursery in self._all:
             self._idle.put(nursery)
 
-    def map(self, work: Callable[[Nursery, Any], Any], items: Any) -> list[Any]:
-        def one(item: Any) -> Any:
+    def map(self, work: Callable[[Nursery, T], R], items: Iterable[T]) -> list[R]:
+        def one(item: T) -> R:
             nursery = self._idle.get()
             try:
                 return work(nursery, item)
@@ -49,11 +53,15 @@ class Farm:
         with ThreadPoolExecutor(WORKERS) as pool:
             return list(pool.map(one, items))
 
+    def race(self, project: Project, *args: str) -> list[Done]:
+        """One command, run by all of them at once."""
+        return self.map(lambda nursery, _: nursery.run(project.root, *args), range(WORKERS))
+
     def sweep(self, kill: Callable[[Nursery, int], int]) -> list[int]:
         """``kill`` at the first effect, the second and so on, until a command has no more; returns the exit codes."""
         codes: list[int] = []
-        for first in itertools.count(1, _WAVE):
-            wave = self.map(kill, range(first, first + _WAVE))
+        for first in itertools.count(1, WAVE):
+            wave = self.map(kill, range(first, first + WAVE))
             codes += wave
             if KILLED not in wave:
                 return codes
@@ -100,7 +108,7 @@ def whole(server: Served, project: Project, name: str) -> None:
     assert server.answered(name) == ROWS
 
 
-# ---- where the provider can list its tasks -------------------------------------------------------------------------------------
+# ---- where the provider can list its tasks -------------------------------------------------------------------------
 
 
 def test_killed_at_every_effect(farm: Farm, server: Served) -> None:
@@ -148,7 +156,7 @@ def test_killed_as_a_user_runs_it(farm: Farm, server: Served) -> None:
     whole(server, project, name)
 
 
-# ---- where it cannot -------------------------------------------------------------------------------------------------------------
+# ---- where it cannot -----------------------------------------------------------------------------------------------
 
 
 def test_killed_at_every_effect_of_a_submit_at_wanqing(farm: Farm, server: Served) -> None:
@@ -194,7 +202,7 @@ def finish_slowly(nursery: Nursery, project: Project) -> None:
     raise AssertionError("apply never comes to rest")
 
 
-# ---- side by side ------------------------------------------------------------------------------------------------------------------
+# ---- side by side --------------------------------------------------------------------------------------------------
 
 
 def test_two_applies_at_once(farm: Farm, server: Served) -> None:
@@ -214,18 +222,16 @@ def test_many_applies_at_once(farm: Farm, server: Served) -> None:
     """Four applies at once, quick as forks are, five times over."""
     for _ in range(5):
         project, name = planted(farm, server.provider())
-        dones = farm.map(lambda nursery, args, root=project.root: nursery.run(root, *args), [APPLY] * WORKERS)
-        for done in dones:
+        for done in farm.race(project, *APPLY):
             assert done.code == 0, done
         whole(server, project, name)
 
 
-def test_two_applies_without_wait(farm: Farm, server: Served) -> None:
-    """Without --wait the one that comes second waits for nothing and does nothing twice."""
+def test_many_applies_without_wait(farm: Farm, server: Served) -> None:
+    """Without --wait those that come late wait for nothing and do nothing twice."""
     for _ in range(3):
         project, name = planted(farm, server.provider())
-        args = ("apply", "--yes", "--json")
-        for done in farm.map(lambda nursery, args, root=project.root: nursery.run(root, *args), [args] * 3):
+        for done in farm.race(project, "apply", "--yes"):
             assert done.code == 0, done
         project.finish()
         whole(server, project, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 from helpers import Project, Served, serving
 
+NUMBERS = itertools.count(1)
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
@@ -19,9 +22,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 @pytest.fixture
-def name(numbers: list[int] = [0]) -> str:  # noqa: B006 - shared on purpose: no two tests use one name
-    numbers[0] += 1
-    return f"o{numbers[0]}"
+def name() -> str:
+    """A spec's name that no other test uses, so that a shared server's bill can be told apart."""
+    return f"o{next(NUMBERS)}"
 
 
 @pytest.fixture
@@ -53,7 +56,7 @@ def actions(plan: Any) -> list[str]:
     return [change["action"] for change in plan["changes"]]
 
 
-# ---- cancel and retry --------------------------------------------------------------------------------------------------------
+# ---- cancel and retry ----------------------------------------------------------------------------------------------
 
 
 def test_cancel_submits_nothing_more_before_retry(slow: Project, server: Served, name: str) -> None:
@@ -140,7 +143,7 @@ def test_retry_of_nothing_changes_nothing(project: Project) -> None:
     assert project.requests() == 0
 
 
-# ---- specs that go -------------------------------------------------------------------------------------------------------------
+# ---- specs that go -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("on_remove", ["keep", "cancel"])
@@ -199,7 +202,7 @@ def test_giving_up_within_one_wait(slow: Project, server: Served, name: str) -> 
     assert slow.statuses(name) == ["succeeded"] * 2
 
 
-# ---- parts of a project ----------------------------------------------------------------------------------------------------------
+# ---- parts of a project --------------------------------------------------------------------------------------------
 
 
 def test_a_sample_is_the_first_rows(project: Project) -> None:
@@ -235,7 +238,7 @@ def test_select_touches_nothing_else(project: Project) -> None:
     assert project.requests() == 1
 
 
-# ---- approvals ---------------------------------------------------------------------------------------------------------------------
+# ---- approvals -----------------------------------------------------------------------------------------------------
 
 
 def test_a_saved_plan_is_applied_as_it_is(project: Project) -> None:
@@ -305,7 +308,7 @@ def test_an_offline_plan_shows_tasks_as_last_seen(slow: Project, server: Served,
     assert actions(slow.plan()) == ["collect", "publish"]
 
 
-# ---- the state -----------------------------------------------------------------------------------------------------------------------
+# ---- the state -----------------------------------------------------------------------------------------------------
 
 
 def test_the_state_commands(project: Project) -> None:

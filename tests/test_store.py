@@ -76,7 +76,7 @@ def test_processes_at_once_lose_no_write(store: Store, kind: str, tmp_path: Path
 
 
 def test_a_reader_sees_whole_documents_while_writers_are_killed(store: Store, kind: str, tmp_path: Path) -> None:
-    """Twenty writers die at any moment: each read is one whole document, never older than the one before."""
+    """Twenty writers die at any moment, and each read all the while is of one whole document."""
     store.swap(None, b'{"number": -1}')
     rng = random.Random(7)
     torn: list[bytes] = []

@@ -48,6 +48,8 @@ def run_apply(
         )
     prepared = prepare(world, specs, journal.state, request)
     tidy(world)
+    if approval.digest is not None:
+        prepared.check()
     check_approval(prepared.plan, approval)
     if not as_json:
         show.say(plan_lines(prepared.plan, show.paint))

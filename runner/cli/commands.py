@@ -152,6 +152,7 @@ def plan(
         request = Request(select, Options(offline=offline, upgrade=upgrade))
         prepared = prepare(world, specs, journal.state, request)
         tidy(world)
+        prepared.check()
         for warning in prepared.news.warnings:
             show.warn(f"Warning: {warning}")
         if out is not None:

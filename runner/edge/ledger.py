@@ -24,6 +24,9 @@ _CHUNK = 4096
 _SMALL = 2 * _CHUNK
 """A ledger of up to so many records is as quick to make again as to read."""
 
+_KEPT = 86_400.0
+"""Seconds for which a ledger stays after it was replaced."""
+
 Record = tuple[bytes, int, int]
 
 
@@ -75,10 +78,16 @@ class LedgerCache:
             path.unlink(missing_ok=True)
             raise
         if key and path.parent == self._folder:
-            for old in self._folder.glob(f"{batch}.*.ledger"):
-                old.unlink(missing_ok=True)
             path = path.replace(self._path(batch, key))
+            self._forget(batch, path)
         return Ledger(path)
+
+    def _forget(self, batch: str, new: Path) -> None:
+        """Drop the batch's older ledgers, but for those that another run may still be reading."""
+        for old in self._folder.glob(f"{batch}.*.ledger"):
+            with suppress(OSError):
+                if new.stat().st_mtime - old.stat().st_mtime > _KEPT:
+                    old.unlink()
 
     def _temporary(self) -> tuple[int, str]:
         with suppress(OSError):
