@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import closing
 
 from runner.batch import publish_key
 from runner.collect import Reading, fetch, judge_for, publish, read_results
@@ -276,7 +277,8 @@ class Apply:
         if covered and covered.revision and all(covered.fingerprint.get(part) == new.get(part) for part in parts):
             return covered.revision
         try:
-            row, body = next(resolved.rendering.bodies())
+            with closing(resolved.rendering.bodies()) as bodies:
+                row, body = next(bodies)
         except (RunnerError, StopIteration):  # the input is another by now: no example is worth failing for
             return ""
         return self._world.store.put(

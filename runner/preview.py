@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
+from itertools import islice
 
 from runner.batch import Batch
 from runner.collect import row_key
@@ -20,11 +22,9 @@ def bodies(world: World, spec: Spec, state: State, *, key: str | None, limit: in
     offer, _ = pick_offer(spec, state, Offers(world, offline=True), offline=True, upgrade=False)
     batch = Batch(spec, offer or Offer(id=""), {}, "")
     rendering = Rendering(world.grounds, batch, compile_in(world.grounds, spec), world.providers[spec.provider])
-    found = (body for row, body in rendering.bodies() if key is None or row_key(spec, row) == key)
-    for count, body in enumerate(found, start=1):
-        yield body
-        if count == limit:
-            return
+    with closing(rendering.bodies()) as rows:
+        found = (body for row, body in rows if key is None or row_key(spec, row) == key)
+        yield from islice(found, limit)
 
 
 def listed(world: World, provider: str | None) -> list[Listed]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -77,8 +77,11 @@ class Rendering:
     def frame(self) -> Frame:
         return self._provider.frame(self._prompt.shape)
 
-    def bodies(self) -> Iterator[tuple[Row, str]]:
-        """Every row with its body, in input order, under the bounds that untrusted templates get."""
+    def bodies(self) -> Generator[tuple[Row, str], None, None]:
+        """Every row with its body, in input order, under the bounds that untrusted templates get.
+
+        Close it if you do not read it to its end: the bounds are the process's, and hold until then.
+        """
         fill, write = self._prompt.fill, self.writer
         with watched(), limited_memory():
             for row in rows_of(self._grounds, self.batch.spec):

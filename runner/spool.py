@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from runner.edge.files import TEMPORARY, sweep
 from runner.edge.world import World
 from runner.errors import Interrupted
-from runner.rendering import changed
+from runner.rendering import Row, changed
 from runner.request import custom_id, identify
 from runner.resolve import Resolved, at_positions
 from runner.shard import Shard, cut
@@ -38,29 +39,34 @@ def spool(world: World, resolved: Resolved) -> Iterator[ShardFile]:
 
     Raises RunnerError when a row no longer renders to what was planned.
     """
-    lines = _lines(world, resolved)
     folder = world.cache / "spool"
     folder.mkdir(parents=True, exist_ok=True)
     sweep(folder, world.clock.now() - _STALE)
-    for shard in shards_of(world, resolved):
-        # A name of its own: another run may be writing the same shard.
-        path = folder / f"{TEMPORARY}{shard.digest[:16]}-{world.unique()}.jsonl"
-        with path.open("wb", buffering=1 << 20) as file:
-            for identity in shard:
-                found, line = next(lines, (b"", b""))
-                if found != identity:
-                    raise changed(resolved.batch.spec)
-                file.write(line)
-        yield ShardFile(shard, path)
+    with closing(_lines(world, resolved)) as lines:
+        for shard in shards_of(world, resolved):
+            # A name of its own: another run may be writing the same shard.
+            path = folder / f"{TEMPORARY}{shard.digest[:16]}-{world.unique()}.jsonl"
+            with path.open("wb", buffering=1 << 20) as file:
+                for identity in shard:
+                    found, line = next(lines, (b"", b""))
+                    if found != identity:
+                        raise changed(resolved.batch.spec)
+                    file.write(line)
+            yield ShardFile(shard, path)
 
 
-def _lines(world: World, resolved: Resolved) -> Iterator[tuple[bytes, bytes]]:
+def _lines(world: World, resolved: Resolved) -> Generator[tuple[bytes, bytes], None, None]:
     """Identity and request line of every request to submit, in order."""
+    with closing(resolved.rendering.bodies()) as bodies:
+        yield from _wanted_lines(world, resolved, bodies)
+
+
+def _wanted_lines(world: World, resolved: Resolved, bodies: Iterator[tuple[Row, str]]) -> Iterator[tuple[bytes, bytes]]:
     salt, samples = resolved.batch.salt, resolved.batch.spec.samples
     frame = resolved.rendering.frame
     wanted = iter(resolved.todo)
     position = next(wanted, None)
-    for count, (_, text) in enumerate(resolved.rendering.bodies()):
+    for count, (_, text) in enumerate(bodies):
         if not count & 0xFFF and world.stop.is_set():
             raise Interrupted
         while position is not None and position < (count + 1) * samples:

@@ -317,3 +317,150 @@ def test_an_unpinned_selector_is_planned_offline_without_a_model(tmp_path: Path)
     made.spec(rows=3)
     (change,) = made.plan("--offline")["changes"]
     assert (change["model"], change["cost"], change["requests"]) == (None, None, 3)
+
+
+def test_rows_added_while_waiting_are_not_sent_unapproved(tmp_path: Path) -> None:
+    """A full queue, and an input that grows meanwhile: the same apply sends no more than was approved."""
+    made = project(tmp_path, {**FULL, "times": 2}, max_requests=2)
+    made.spec(rows=4)
+    from runner.apply import Apply
+
+    original = Apply._submit_left
+
+    def grown(self: Apply) -> None:
+        made.rows(50)
+        original(self)
+
+    with mock.patch.object(Apply, "_submit_left", grown):
+        made.call("apply", "--yes", "--wait")
+    assert made.bill()["requests"] <= 4
+
+
+def test_one_apply_asks_a_row_once(tmp_path: Path) -> None:
+    """A row that fails while its neighbours still wait for room is retried by the next apply, not by this one."""
+    made = project(tmp_path, {**FIRST_TWO_FAIL, "times": None}, {**FULL, "after": 1, "times": 3}, max_requests=2)
+    made.spec(rows=4)
+    made.finish(code=7)
+    assert sorted(len(task["name"]) > 0 for task in made.bill()["tasks"]) == [True, True]
+
+
+def test_images_by_row_keep_their_output_when_the_queue_is_full(tmp_path: Path) -> None:
+    """A prompt with local images is edited, and nothing can be sent: the old output stays."""
+    made = project(tmp_path)
+    made.write("pixel.gif", "GIF89a....")
+    document = made.spec(rows=[{"path": "pixel.gif"}])
+    del document["prompt"]
+
+    def write(text: str) -> None:
+        parts = [{"text": text}, {"image": "{{ row.path }}"}]
+        messages = [{"role": "user", "content": parts}]
+        made.write("specs/job.yaml", json.dumps({**document, "model": "mi-3", "messages": messages}))
+
+    write("what is this?")
+    made.finish()
+    made.write("faults.json", json.dumps([{**FULL, "times": None}]))
+    write("what is that?")
+    made.apply()
+    assert made.statuses() == ["succeeded"]
+    without_faults(made)
+    quiet(made)
+    assert made.bill()["requests"] == 2
+
+
+def test_a_plan_takes_no_ledger_away_from_a_run(tmp_path: Path) -> None:
+    """A large input: planning an edited prompt while an apply waits leaves the apply what it works with."""
+    made = project(tmp_path)
+    made.spec(rows=9000)
+    from runner import apply
+
+    original = apply.publish
+
+    def late(*args: Any) -> Any:
+        document = made.spec(prompt={"user": "{{ row.q }} again"})
+        assert made.requests() == 9000
+        made.spec(**{**document, "prompt": {"user": "{{ row.q }}"}})
+        return original(*args)
+
+    with mock.patch.object(apply, "publish", late):
+        made.finish()
+    assert len(made.output()) == 9000
+
+
+def test_a_cancel_stops_a_running_apply(tmp_path: Path) -> None:
+    """Cancelled after its first shards, a batch gets no further one from the apply that still runs."""
+    made = project(tmp_path, max_requests=1)
+    made.spec(rows=12)
+    from runner.submit import Submission
+
+    original = Submission._finish
+
+    def finish(self: Submission, begun: Any) -> None:
+        original(self, begun)
+        if len(made.state()["tasks"]) == 4:
+            made.call("cancel", "job")
+
+    with mock.patch.object(Submission, "_finish", finish):
+        made.apply()
+    assert len(made.bill()["tasks"]) == 4
+
+
+def test_a_bug_in_one_start_costs_no_other_id(tmp_path: Path) -> None:
+    """Something unforeseen in one of four starts: the ids of the other three are in the state."""
+    made = project(tmp_path, max_requests=1)
+    made.spec(rows=4)
+    from runner.providers.wanqing import Wanqing
+
+    original = Wanqing.start
+    calls: list[str] = []
+
+    def start(self: Wanqing, *args: Any) -> str:
+        calls.append("")
+        if len(calls) == 1:
+            raise KeyError("unforeseen")
+        return original(self, *args)
+
+    with mock.patch.object(Wanqing, "start", start):
+        assert made.call("apply", "--yes").code == 70
+    assert sum(1 for task in made.state()["tasks"].values() if task.get("remote_id")) == 3
+
+
+def test_a_renamed_spec_waits_for_what_it_shares(tmp_path: Path) -> None:
+    """Tasks filed under another name are waited for, collected and published all the same."""
+    made = project(tmp_path)
+    made.spec("alpha", rows=["x", "y"])
+    made.apply()
+    (tmp_path / "specs/alpha.yaml").rename(tmp_path / "specs/beta.yaml")
+    made.spec("beta", rows=["x", "y"])
+    made.finish("--select", "beta")
+    assert made.statuses("beta") == ["succeeded"] * 2
+    assert made.bill()["requests"] == 2
+
+
+def test_one_output_that_cannot_be_written_holds_up_no_other(tmp_path: Path) -> None:
+    """The error names the file; the other output is there, and so is the document on standard output."""
+    made = project(tmp_path)
+    made.spec("alpha", rows=1, output={"path": "blocked/alpha.jsonl"})
+    made.spec("beta", rows=1)
+    made.write("blocked", "a file where a folder should be")
+    assert made.finish(code=1)["rows"]["beta"]["succeeded"] == 1
+    assert made.statuses("beta") == ["succeeded"]
+
+
+def test_a_broken_spec_holds_up_no_collecting(tmp_path: Path) -> None:
+    """One spec's rows do not render, and another provider has no key: what was paid for is collected all the same."""
+    made = project(tmp_path)
+    made.spec("alpha", rows=2)
+    made.apply()
+    time.sleep(0.5)
+    made.spec("beta", rows=[])
+    made.apply(code=1)
+    assert made.statuses("alpha") == ["succeeded"] * 2
+    made.spec("alpha", rows=3)
+    made.spec("beta", rows=1)
+    made.apply()
+    time.sleep(0.5)
+    made.providers["real"] = {"type": "wanqing", "project_id": "p", "api_key": {"env": "NO_SUCH_KEY"}}
+    made.configure()
+    made.spec("gamma", rows=1, provider="real")
+    made.apply(code=4)
+    assert made.statuses("alpha") == ["succeeded"] * 3

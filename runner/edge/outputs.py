@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -41,15 +42,16 @@ def _jsonl(lines: Iterable[Line]) -> Iterator[bytes]:
 
 def _csv(lines: Iterable[Line]) -> Iterator[bytes]:
     """Texts as they are, other values as JSON; ``input``, when asked for, is the last column."""
-    buffer = io.StringIO()
-    out = csv.writer(buffer, lineterminator="\n")
     for number, line in enumerate(lines):
         if not number:
-            out.writerow(line)
-        out.writerow([_cell(value) for value in line.values()])
-        yield buffer.getvalue().encode("utf-8", "replace")
-        buffer.seek(0)
-        buffer.truncate()
+            yield _csv_row(line)
+        yield _csv_row(map(_cell, line.values()))
+
+
+def _csv_row(cells: Iterable[Any]) -> bytes:
+    buffer = io.StringIO()
+    csv.writer(buffer).writerow(cells)  # ending its lines with \r\n, it quotes cells that hold either of the two
+    return (buffer.getvalue().removesuffix("\r\n") + "\n").encode("utf-8", "replace")
 
 
 def _cell(value: Any) -> Any:
@@ -80,6 +82,9 @@ def _write_parquet(path: Path, lines: Iterable[Line]) -> str:
             writer.close()
         spooled.keep(lambda _: path)
     except BaseException:
+        with suppress(Exception):
+            if writer is not None:
+                writer.close()  # or it would write to the closed file once it is collected
         spooled.drop()
         raise
     return sha256_of(path)
