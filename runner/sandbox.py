@@ -296,7 +296,8 @@ def _start_timer() -> Callable[[], object]:
 
     def stop() -> None:
         signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, before)
+        if threading.current_thread() is threading.main_thread():  # a forgotten generator may be closed elsewhere
+            signal.signal(signal.SIGPROF, before)
 
     before = signal.signal(signal.SIGPROF, look)
     signal.setitimer(signal.ITIMER_PROF, SECONDS / looks, SECONDS / looks)

@@ -34,7 +34,7 @@ def shards_of(world: World, resolved: Resolved) -> Iterator[Shard]:
     return cut(records, world.providers[resolved.batch.spec.provider].traits.shard)
 
 
-def spool(world: World, resolved: Resolved) -> Iterator[ShardFile]:
+def spool(world: World, resolved: Resolved) -> Generator[ShardFile, None, None]:
     """Every shard of a batch, written when it is asked for.  The caller removes each file when it has left.
 
     Raises RunnerError when a row no longer renders to what was planned.

@@ -11,8 +11,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -98,9 +99,8 @@ class Submission:
     def run(self, batches: Sequence[Resolved]) -> Report:
         """Raises Interrupted when asked to stop, after what was under way is recorded."""
         total = sum(resolved.demand.shards for resolved in batches)
-        items = self._items(batches)
         sent = 0
-        with _Heartbeat(self._world, self._journal):
+        with _Heartbeat(self._world, self._journal), closing(self._items(batches)) as items:
             while group := list(islice(items, AT_ONCE)):
                 self._send(group)
                 sent += len(group)
@@ -108,7 +108,7 @@ class Submission:
         self._pool.shutdown(wait=False)
         return self.report
 
-    def _items(self, batches: Sequence[Resolved]) -> Iterator[_Item]:
+    def _items(self, batches: Sequence[Resolved]) -> Generator[_Item, None, None]:
         """Shards to send, batch by batch; a provider that said no, or not now, is not asked for more."""
         for resolved in batches:
             spec = resolved.batch.spec
@@ -118,10 +118,11 @@ class Submission:
                 self.report.note(spec.name, self._closed[spec.provider], "not tried: see above")
                 continue
             try:
-                for count, file in enumerate(spool(self._world, resolved), start=1):
-                    yield _Item(resolved, file, last=count == resolved.demand.shards)
-                    if spec.provider in self._closed:
-                        break
+                with closing(spool(self._world, resolved)) as files:
+                    for count, file in enumerate(files, start=1):
+                        yield _Item(resolved, file, last=count == resolved.demand.shards)
+                        if spec.provider in self._closed:
+                            break
             except RunnerError as error:
                 self._refuse(spec.name, error)
 
