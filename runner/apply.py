@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import closing
+from dataclasses import replace
 
 from runner.batch import publish_key
 from runner.collect import Reading, fetch, judge_for, publish, read_results
@@ -401,7 +402,10 @@ class Apply:
         needs = self._holdings.needs(state, name)
         if known and known.published and known.published.key == publish_key(one.batch, needs):
             return known.published.counts
-        return estimate_counts(needs, one.demand.rows)
+        counts = estimate_counts(needs, one.demand.rows)
+        if one.held and not any(task.on_its_way for task in needs):  # what was not sent is not going to be
+            return replace(counts, missing=counts.missing + counts.pending, pending=0)
+        return counts
 
 
 def cancel_task(world: World, task: Task) -> tuple[str, str]:

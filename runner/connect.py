@@ -13,10 +13,14 @@ from runner.edge import secrets
 from runner.edge.http import Http
 from runner.edge.store import FolderStore, Store
 from runner.edge.world import World
-from runner.errors import RunnerError
+from runner.errors import Refused, RunnerError
 from runner.project import Project, ProviderConfig, SecretRef
 from runner.provider import Provider
 from runner.registry import build
+
+
+class Unnamed(Refused, KeyError):
+    """The provider of a task is not in runner.yaml any more.  A KeyError too, as `get` and `in` of a Mapping expect."""
 
 
 class Providers(Mapping[str, Provider]):
@@ -31,6 +35,8 @@ class Providers(Mapping[str, Provider]):
 
     def __getitem__(self, name: str) -> Provider:
         with self._lock:
+            if name not in self._configs:
+                raise Unnamed(f"runner.yaml names no provider {name!r}", hint="Name it again to reach its tasks.")
             if name not in self._built:
                 self._built[name] = self._build(self._configs[name])
             return self._built[name]

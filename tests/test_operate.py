@@ -81,11 +81,11 @@ def test_cancel_submits_nothing_more_before_retry(slow: Project, server: Served,
 
 
 def test_cancel_before_anything_was_sent(project: Project) -> None:
-    """A spec cancelled before its first apply submits nothing before retry."""
+    """Cancelled before its first apply, a spec submits nothing before retry: its rows are missing, not waited for."""
     project.spec(rows=2)
     assert project.call("cancel", "job").code == 0
     assert project.requests() == 0
-    project.apply("--wait", code=0)
+    assert project.finish(code=7)["rows"]["job"]["missing"] == 2
     assert project.call("retry", "job").code == 0
     assert project.requests() == 2
 
@@ -202,6 +202,29 @@ def test_giving_up_within_one_wait(slow: Project, server: Served, name: str) -> 
     assert slow.statuses(name) == ["succeeded"] * 2
 
 
+def test_a_provider_that_runner_yaml_no_longer_names(slow: Project, server: Served, name: str) -> None:
+    """Tasks at a provider that is gone from runner.yaml are warned of, hinder nobody, and are reached again with it."""
+    server.faults(lasting(name, 0.1))
+    slow.spec(name, rows=2)
+    slow.apply()
+    (task,) = slow.state()["tasks"]
+    demo = slow.providers.pop("demo")
+    slow.providers["embedded"] = {"type": "simulator", "speed": 20}
+    slow.configure(defaults={"provider": "embedded"})
+    (slow.root / f"specs/{name}.yaml").unlink()
+    slow.spec("another-" + name, rows=1)
+    assert any("no longer names" in warning for warning in slow.finish()["warnings"])
+    for command in (("cancel", name), ("state", "show", task), ("status",), ("retry", name)):
+        assert slow.call(*command).code == 0, command
+    slow.providers = {"demo": demo}
+    slow.configure(defaults={"provider": "demo"})
+    (slow.root / f"specs/another-{name}.yaml").unlink()
+    slow.spec(name)
+    slow.finish()
+    assert slow.statuses(name) == ["succeeded"] * 2
+    assert server.answered(name) == 2
+
+
 # ---- parts of a project --------------------------------------------------------------------------------------------
 
 
@@ -256,13 +279,13 @@ def test_a_saved_plan_is_applied_as_it_is(project: Project) -> None:
 
 def test_a_digest_outlives_what_time_does(slow: Project, server: Served, name: str) -> None:
     """The digest covers submits and cancels: not the tasks that ended since, and it is the same offline."""
-    server.faults(lasting(name, 0.3))
+    server.faults(lasting(name, 2))
     slow.spec(name, rows=2)
     slow.apply()
     slow.rows(3, name)
     plan = slow.plan()
     assert slow.plan("--offline")["digest"] == plan["digest"]
-    time.sleep(0.4)
+    time.sleep(2.2)
     later = slow.plan()
     assert (actions(plan), actions(later)) == (["submit", "wait"], ["collect", "submit"])
     assert later["digest"] == plan["digest"]

@@ -55,12 +55,16 @@ def outcome(changes: bool = True, **what: Any) -> Outcome:
         ({"rows": BAD}, 0, 7),
         ({"rows": BAD, "changes": False}, 7, 7),
         ({"rows": GOOD, "changes": False}, 0, 0),
-        ({"rows": LEFT}, 0, 0),
-        ({"rows": LEFT, "changes": False}, 0, 0),
         ({"timed_out": True}, 8, 8),
+        # Rows without an answer yet matter to who waited for all of them.
+        ({"rows": LEFT}, 0, 8),
+        ({"rows": LEFT, "changes": False}, 0, 8),
+        ({"rows": LEFT, "partial": True}, 0, 0),
+        ({"rows": {**LEFT, **BAD}, "partial": True}, 0, 7),
         # A start that only a person can settle is no error, unless it was waited for.
         ({"unresolved": STUCK}, 0, 7),
         ({"unresolved": STUCK, "rows": GOOD}, 0, 7),
+        ({"unresolved": STUCK, "rows": LEFT}, 0, 7),
         # Warnings never decide.
         ({"warnings": ["w"], "rows": GOOD}, 0, 0),
         # Of two, the graver: 130, 70, then 6, 5, 4, 3, 1, then 8, 7.
@@ -73,6 +77,7 @@ def outcome(changes: bool = True, **what: Any) -> Outcome:
         ({"errors": [OTHER], "timed_out": True, "rows": BAD}, 1, 1),
         ({"errors": [LIMIT], "rows": BAD, "unresolved": STUCK}, 3, 3),
         ({"timed_out": True, "rows": BAD}, 8, 8),
+        ({"rows": {**LEFT, "b": Counts(0, 1)}}, 0, 8),
         ({"timed_out": True, "unresolved": STUCK}, 8, 8),
     ],
 )

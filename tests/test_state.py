@@ -299,6 +299,8 @@ STAGE = Staged("t-1", CLAIM.by, 1_001.0, "file-1")
         (STATE, Begun(replace(TASK, claim=Claim("host/boot/2/9", 60.0))), "task t-1 was begun by another run"),
         (STATE, Begun(replace(TASK, claim=Claim(CLAIM.by, 61.0))), "task t-1 was begun by another run"),
         (having(in_phase(OPEN)), Begun(TASK), "task t-1 was begun by another run"),
+        (with_batch(BatchState(cancelled=True)), Begun(TASK), "a was cancelled meanwhile"),
+        (with_batch(BatchState(cancelled=True), "b"), Begun(TASK), ""),
         (STATE, STAGE, ""),
         (having(in_phase(STAGED)), STAGE, ""),  # our own write, whose reply was lost
         (having(in_phase(STAGED, staged_at=1_000.5)), STAGE, "task t-1 is staged already"),
