@@ -159,14 +159,14 @@ def key(spec: Spec = SPEC, tasks: list[Any] = TASKS, **changes: Any) -> str:
         key(replace(SPEC, input=replace(SPEC.input, key="other"))),
         key(tasks=TASKS[:1]),
         *(
-            key(tasks=[replace(TASKS[0], **changes), TASKS[1]])
-            for changes in (
-                {"results": "x"},
-                {"outcomes": "x"},
-                {"stopped": "cancelled"},
-                {"forgiven": "all"},
-                {"phase": OPEN},
-                {"id": "t-0"},
+            key(tasks=[task, TASKS[1]])
+            for task in (
+                replace(TASKS[0], results="x"),
+                replace(TASKS[0], outcomes="x"),
+                replace(TASKS[0], stopped="cancelled"),
+                replace(TASKS[0], forgiven="all"),
+                replace(TASKS[0], phase=OPEN),
+                replace(TASKS[0], id="t-0"),
             )
         ),
     ],

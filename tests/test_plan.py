@@ -286,7 +286,7 @@ def test_a_selection_is_about_its_specs_only() -> None:
 
 def test_has_changes() -> None:
     """Waiting alone is none."""
-    assert [planned(*tasks).has_changes for tasks in ([], SEVERAL[:1], SEVERAL[:2])] == [False, False, True]
+    assert [planned(*SEVERAL[:count]).has_changes for count in range(3)] == [False, False, True]
 
 
 # ---- digest ----------------------------------------------------------------------------------------------------------

@@ -52,8 +52,8 @@ def plan_lines(plan: Plan, paint: Paint = no_paint) -> list[str]:
     if not plan.changes:
         lines.append("Nothing to do: every request is answered or given up, and every output is written.")
     else:
-        lines += ["", _summary(plan)]
-    lines += [paint(f"Over a limit: {over}", fg="red", bold=True) for over in plan.over]
+        lines += ["", plain(_summary(plan))]
+    lines += [paint(plain(f"Over a limit: {over}"), fg="red", bold=True) for over in plan.over]
     lines.append(f"Digest {plan.digest}")
     return lines
 
@@ -73,12 +73,12 @@ def _change_line(change: Change, columns: int, paint: Paint) -> str:
     sign, colour = _SIGNS[change.action]
     spec = _padded(change.spec, columns)
     head = paint(f"  {sign} {spec}  {change.action.value:<7}", fg=colour)
-    parts = [plain(change.reason)]
+    parts = [change.reason]
     if change.action is Action.SUBMIT:
-        parts = [_amount(change), f"on {plain(change.model or 'a model yet to be chosen')}", _cost(change.cost), *parts]
+        parts = [_amount(change), f"on {change.model or 'a model yet to be chosen'}", _cost(change.cost), *parts]
     elif change.task:
-        parts = [f"{plain(change.task)} ({_requests(change.requests)})", *parts]
-    return f"{head}  {', '.join(part for part in parts if part)}"
+        parts = [f"{change.task} ({_requests(change.requests)})", *parts]
+    return f"{head}  {plain(', '.join(part for part in parts if part))}"
 
 
 def _amount(change: Change) -> str:
