@@ -230,8 +230,7 @@ class Apply:
             self.outcome.note(Change(name, Action.SUBMIT, ""), outcome, report.details.get(name, ""))
             if outcome not in ("done", "refused"):
                 self.outcome.warnings.append(f"{name}: {report.details.get(name, outcome)}")
-        if report.error is not None:
-            self.outcome.errors.append(report.error)
+        self.outcome.errors += report.errors
 
     def _submit_left(self) -> None:
         """A provider was busy, or a start did not happen: send what was approved and is in no task."""
@@ -338,7 +337,7 @@ class Apply:
     # ---- waiting ---------------------------------------------------------------------------------------------------
 
     def _look_again(self) -> bool:
-        """One more round; whether anything but the time has moved on."""
+        """One more round; whether there was news of any task."""
         before = self._journal.refresh()
         news = refresh(self._world, before, only=self._about())
         self.outcome.errors += [error for name, error in news.errors.items() if name not in self._mute]
@@ -355,7 +354,7 @@ class Apply:
         if self._left and self._submits:
             self._submit_left()
         self._publish()
-        return self._journal.state.serial != before.serial
+        return bool(events)
 
     def _waits_for(self) -> bool:
         if self._left and self._submits:

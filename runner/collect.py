@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from jinja2.exceptions import SecurityError
@@ -76,21 +77,21 @@ def _misfit_of(schema: Mapping[str, Any]) -> Callable[[Any], str]:
     return misfit
 
 
-def _bounded(check: Callable[[Any], str]) -> Callable[[Any], str]:
-    """``check`` within the bounds of a template: a pattern in a schema can take for ever over a text.
+_SLOW = 3
+"""So many answers may each run into the time limit before no further one is tried."""
 
-    Once it has, no further answer is tried: each would take as long.
-    """
-    trouble = ""
+
+def _bounded(check: Callable[[Any], str]) -> Callable[[Any], str]:
+    """``check`` within the bounds of a template: a pattern in a schema can take for ever over a text."""
+    slow: list[str] = []
 
     def bounded(value: Any) -> str:
-        nonlocal trouble
-        if not trouble:
+        if len(slow) < _SLOW:
             try:
                 return attempt(check, value)
             except SecurityError as error:
-                trouble = f"the schema cannot be checked: {error}"
-        return trouble
+                slow.append(f"the schema cannot be checked: {error}")
+        return slow[-1]
 
     return bounded
 
@@ -214,6 +215,9 @@ def _outranks(letter: int, held: int) -> bool:
 # ---- one output ----------------------------------------------------------------------------------------------------
 
 
+_HANDLES = 64
+
+
 class Answers:
     """Looks up and decodes the line that answers a request, in the raw results of the tasks that hold it."""
 
@@ -222,6 +226,7 @@ class Answers:
         self._known = known
         self._judge = judge
         self._outcomes: dict[int, bytes] = {}
+        self._paths: dict[int, Path] = {}
         self._files: dict[int, io.FileIO] = {}
 
     def of(self, identity: bytes) -> tuple[Task | None, Result | None, Verdict | None]:
@@ -234,12 +239,20 @@ class Answers:
             return task, None, verdict
         if verdict.task not in self._outcomes:
             self._outcomes[verdict.task] = self._world.store.get(task.outcomes)
-            self._files[verdict.task] = self._world.store.local(task.results).open("rb", buffering=0)
+            self._paths[verdict.task] = self._world.store.local(task.results)
         _, offset, length = outcome_at(self._outcomes[verdict.task], verdict.position)
         if not length:
             return task, None, verdict
-        line = os.pread(self._files[verdict.task].fileno(), length, offset)
+        line = os.pread(self._file(verdict.task).fileno(), length, offset)
         return task, self._judge(self._world.providers[task.provider].decode(line)), verdict
+
+    def _file(self, task: int) -> io.FileIO:
+        """One handle per task, the last few of them: a batch may have more tasks than a process may have files."""
+        file = self._files.pop(task, None) or self._paths[task].open("rb", buffering=0)
+        self._files[task] = file
+        if len(self._files) > _HANDLES:
+            self._files.pop(next(iter(self._files))).close()
+        return file
 
     def close(self) -> None:
         for file in self._files.values():

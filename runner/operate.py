@@ -10,7 +10,7 @@ from runner.edge.store import Conflict
 from runner.edge.world import World
 from runner.errors import RunnerError, StateConflict
 from runner.journal import Journal
-from runner.refresh import job_of
+from runner.refresh import is_claimed, job_of
 from runner.state import Abandoned, Forgiven, Removed, State, Stopped, Submitted, dump, load
 from runner.task import COLLECTED, ENDED, OPEN, STAGED, VOID, Task
 
@@ -73,6 +73,7 @@ def adopt(world: World, journal: Journal, id: str, remote_id: str) -> Task:
             hint="See what there is:",
             commands=["runner state list"],
         )
+    _check_unclaimed(world, task)
     taken = [other.id for other in journal.state.tasks.values() if other.remote_id == remote_id]
     if taken:
         raise RunnerError(f"{remote_id} already is task {taken[0]}")
@@ -82,13 +83,22 @@ def adopt(world: World, journal: Journal, id: str, remote_id: str) -> Task:
     return journal.state.tasks[id]
 
 
-def abandon(journal: Journal, id: str) -> Task:
+def abandon(world: World, journal: Journal, id: str) -> Task:
     """Forget a task: its requests may be sent again.  What the provider made of it is not looked at any more."""
     task = find_task(journal.state, id)
     if task.phase not in (STAGED, OPEN, ENDED):
         raise RunnerError(f"task {id} is {task.phase}: there is nothing to abandon")
+    _check_unclaimed(world, task)
     journal.write(Abandoned(id))
     return task
+
+
+def _check_unclaimed(world: World, task: Task) -> None:
+    """Raises RunnerError while another run is at work on the task: it may be starting it this very moment."""
+    if is_claimed(world, task):
+        raise RunnerError(
+            f"another run is at work on task {task.id}", hint="Wait until it has ended; a claim lasts a minute at most."
+        )
 
 
 def remove(journal: Journal, ids: Sequence[str]) -> list[Task]:

@@ -102,7 +102,8 @@ class Demand:
     """What one batch wants of the world today.
 
     ``identity`` digests the requests to submit; ``needs`` are the tasks that hold the others; ``publish_key`` digests
-    all that goes into the output, and ``output_current`` says whether the file on disk is what was last published.
+    all that goes into the output, and ``output_current`` says whether what was last published was made of that, and is
+    still there.
     """
 
     spec: str
@@ -150,7 +151,10 @@ class Plan:
 
     @property
     def has_changes(self) -> bool:
-        return any(change.action is not Action.WAIT for change in self.changes)
+        """Whether apply would do anything: waiting is not doing, nor is what only a person can."""
+        return any(
+            change.action is not Action.WAIT and not change.reason.endswith(A_PERSON_DECIDES) for change in self.changes
+        )
 
     def of(self, *actions: Action) -> list[Change]:
         return [change for change in self.changes if change.action in actions]
@@ -343,12 +347,23 @@ def _exceeded(submits: Sequence[Change], limits: Limits, prefix: str) -> list[Ov
     requests = sum(change.requests for change in submits)
     if limits.requests is not None and requests > limits.requests:
         found.append(Over(f"{prefix}requests", limits.requests, requests))
-    tokens = sum(change.tokens.input + (change.tokens.output or 0) for change in submits if change.tokens)
-    if limits.tokens is not None and tokens > limits.tokens:
-        found.append(Over(f"{prefix}tokens", limits.tokens, tokens))
+    if limits.tokens is not None and submits:
+        tokens = _tokens(submits)
+        if tokens is None or tokens > limits.tokens:
+            found.append(Over(f"{prefix}tokens", limits.tokens, tokens))
     if limits.cost is not None and submits:
         found += _exceeded_cost(submits, limits.cost, f"{prefix}cost")
     return found
+
+
+def _tokens(submits: Sequence[Change]) -> int | None:
+    """Input and output of all; None where an answer's length is not bounded."""
+    total = 0
+    for change in submits:
+        if change.tokens is None or change.tokens.output is None:
+            return None
+        total += change.tokens.input + change.tokens.output
+    return total
 
 
 def _exceeded_cost(submits: Sequence[Change], allowed: Mapping[str, float], name: str) -> list[Over]:

@@ -9,7 +9,7 @@ or :class:`~runner.errors.Unsure` (nobody knows).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -213,13 +213,3 @@ class Provider(Protocol):
 
     def verify(self, job: Job, remote_id: str) -> None:
         """Hold a remote task against what is known of ``job``.  Raises Refused, naming the difference."""
-
-
-def lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Cut a byte stream into its non-empty lines, holding no more than one line and one chunk."""
-    rest = b""
-    for chunk in chunks:
-        *whole, rest = (rest + chunk).split(b"\n")
-        yield from (line for line in whole if line.strip())
-    if rest.strip():
-        yield rest

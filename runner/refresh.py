@@ -51,12 +51,11 @@ def _all(_task: Task) -> bool:
 
 def refresh(world: World, state: State, *, offline: bool = False, only: Callable[[Task], bool] = _all) -> News:
     """What is new of every task.  Reads only; offline it asks nobody, and tells claims from the state alone."""
-    now = world.clock.now()
     events: list[Event] = []
     news = News()
     asked: list[Task] = []
     for task in filter(only, state.tasks.values()):
-        if task.phase in (BEGUN, STAGED) and _claimed(world, task, now):
+        if task.phase in (BEGUN, STAGED) and is_claimed(world, task):
             news.busy[task.id] = task.claim.by.rpartition("/")[0] if task.claim else ""
         elif task.phase == BEGUN:
             events.append(Voided(task.id, "it never left"))
@@ -88,8 +87,9 @@ def fold_all(state: State, events: Iterable[Event]) -> State:
     return state
 
 
-def _claimed(world: World, task: Task, now: float) -> bool:
-    claim = task.claim
+def is_claimed(world: World, task: Task) -> bool:
+    """Whether another run, alive as far as can be told, is at work on the task."""
+    claim, now = task.claim, world.clock.now()
     return claim is not None and claim.by != world.who and claim.until > now and not world.is_gone(claim.by)
 
 

@@ -386,6 +386,7 @@ def _checked(state: State, id: str, progress: Progress, at: float) -> State:
         progress=counts,
         ending=progress.phase.value,
         error=progress.error,
+        expires=progress.expires_at,
         retryable=progress.retryable,
     )
 

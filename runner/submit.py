@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -42,14 +42,14 @@ _LAST_WORDS = 4.0
 
 @dataclass
 class Report:
-    """What became of the submits, by spec.  ``error`` is the first clear no; ``tasks`` are those made in this run."""
+    """What became of the submits, by spec.  ``errors`` are clear noes; ``tasks`` are those made in this run."""
 
     tasks: dict[str, list[str]] = field(default_factory=dict)
     outcomes: dict[str, str] = field(default_factory=dict)
     details: dict[str, str] = field(default_factory=dict)
     whole: set[str] = field(default_factory=set)
     """Specs all of whose shards have left, started or perhaps started."""
-    error: RunnerError | None = None
+    errors: list[RunnerError] = field(default_factory=list)
     retry_after: float | None = None
 
     def note(self, spec: str, outcome: str, detail: str) -> None:
@@ -133,7 +133,7 @@ class Submission:
             tasks = {item.file.shard.digest: self._task(item) for item in group}
             begun = self._begin(group, tasks)
             if begun:
-                self._start(self._stage(begun))
+                self._start(*self._stage(begun))
                 self._finish(begun)
         finally:
             for item in group:
@@ -192,7 +192,8 @@ class Submission:
 
         return guard
 
-    def _stage(self, begun: list[tuple[_Item, Task]]) -> list[tuple[_Item, Task, Upload]]:
+    def _stage(self, begun: list[tuple[_Item, Task]]) -> tuple[float, list[tuple[_Item, Task, Upload]]]:
+        """Upload, and record what may now be started, and when that was."""
         staged = []
         events: list[StateEvent] = []
         answers = self._answers([partial(self._provider(task).stage, _job(item, task)) for item, task in begun])
@@ -212,14 +213,14 @@ class Submission:
         except Overtaken as error:  # our claim was lost: another run answers for these now
             for item, _ in begun:
                 self.report.note(item.spec, "skipped", error.message)
-            return []
-        return staged
+            return now, []
+        return now, staged
 
-    def _start(self, staged: list[tuple[_Item, Task, Upload]]) -> None:
+    def _start(self, staged_at: float, staged: list[tuple[_Item, Task, Upload]]) -> None:
         """Start them all at once; every id is written as soon as it is there, however long the others take."""
-        now = self._world.clock.now()
         calls = {
-            self._pool.submit(self._start_one, now, item, task, upload): (item, task) for item, task, upload in staged
+            self._pool.submit(self._start_one, staged_at, item, task, upload): (item, task)
+            for item, task, upload in staged
         }
         answers: list[tuple[_Item, object]] = []
         unwritten: dict[str, str] = {}
@@ -312,7 +313,7 @@ class Submission:
 
     def _refuse(self, spec: str, error: RunnerError) -> None:
         self.report.note(spec, "refused", error.message)
-        self.report.error = self.report.error or error
+        self.report.errors.append(error)
 
 
 def _alive(task: Task | None) -> bool:
@@ -364,4 +365,5 @@ class _Heartbeat:
         while not self._done.wait(LEASE / 3):
             state = self._journal.state
             if any(task.claim and task.claim.by == self._world.who for task in state.tasks.values()):
-                self._journal.write(Renewed(self._world.who, self._world.clock.now() + LEASE))
+                with suppress(RunnerError, OSError):  # the next beat tries again
+                    self._journal.write(Renewed(self._world.who, self._world.clock.now() + LEASE))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from runner.provider import Phase
-from runner.result import Counts
 
 # What became of each request of a collected task: one letter per request, in the shard's order.
 ANSWERED = ord("a")
@@ -77,6 +76,8 @@ class Task:
     ending: str = ""
     """One of ENDINGS."""
     error: str = ""
+    expires: str = ""
+    """When its results go away, as the provider spells it."""
     retryable: bool = True
     """Of a task that failed whole: whether sending the same bytes again may help."""
     collected_at: float | None = None
@@ -107,12 +108,6 @@ class Task:
     def on_its_way(self) -> bool:
         return self.phase in ON_ITS_WAY
 
-    def rows(self) -> Counts:
-        """Requests by outcome; all pending until collected."""
-        if self.phase == COLLECTED:
-            return Counts(*self.counts)
-        return Counts(pending=self.requests) if self.on_its_way else Counts()
-
     def to_json(self) -> dict[str, Any]:
         """Only what differs from a field's default, so that the state stays readable."""
         data: dict[str, Any] = {}
@@ -140,8 +135,3 @@ class Task:
 def task_id(shard: str, attempt: int) -> str:
     """The same shard sent the same time round has the same id in every run, so that two runs collide and notice."""
     return "t-" + hashlib.sha256(f"{shard}:{attempt}".encode()).hexdigest()[:12]
-
-
-def attempts(tasks: Iterable[Task], shard: str) -> int:
-    """How many tasks were made of this shard so far."""
-    return max((task.attempt for task in tasks if task.shard == shard), default=0)

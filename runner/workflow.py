@@ -242,9 +242,12 @@ def load_plan(path: Path, request: Request, expect: str | None) -> tuple[Approva
     try:
         document = json.loads(path.read_bytes())
         state, asked = document["state"], document["request"]
-        approval = Approval(expect or document["digest"], True, state["lineage"], state["serial"])
-        options = replace(request.options, upgrade=asked["upgrade"])
-        return approval, replace(request, select=tuple(asked["select"]), options=options)
+        approval = Approval(str(document["digest"]), True, state["lineage"], int(state["serial"]))
+        options = replace(request.options, upgrade=bool(asked["upgrade"]))
+        globs = tuple(glob for glob in list(asked["select"]) if isinstance(glob, str))
+        if expect not in (None, approval.digest):
+            raise StalePlan(f"the plan in {path} has the digest {approval.digest}, not {expect}")
+        return approval, replace(request, select=globs, options=options)
     except OSError as error:
         raise RunnerError(f"the plan {path} cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError):

@@ -402,7 +402,8 @@ def test_json() -> None:
 
 # ---- limits ----------------------------------------------------------------------------------------------------------
 
-TWO = a_plan([a_submit("a"), a_submit("b", requests=5, cost=Cost(0.1, "CNY"), tokens=Tokens(10, None))])
+TWO = a_plan([a_submit("a"), a_submit("b", requests=5, cost=Cost(0.1, "CNY"), tokens=Tokens(6, 4))])
+UNBOUNDED = a_plan([a_submit("a"), a_submit("b", cost=Cost(0.1, "CNY"), tokens=Tokens(10, None))])
 MIXED = a_plan([a_submit("a"), a_submit("b", cost=Cost(9.0, "USD"))])
 UNPRICED = a_plan([a_submit("a"), a_submit("b", cost=None)])
 NONE = Limits()
@@ -418,10 +419,13 @@ NONE = Limits()
         (TWO, Limits(requests=0), NONE, [Over("requests", 0, 15)]),
         (TWO, NONE, Limits(requests=10), []),
         (TWO, NONE, Limits(requests=9), [Over("per_spec.a.requests", 9, 10)]),
-        # Tokens, in and out; an answer without a bound counts by its question.
+        # Tokens, in and out; an answer without a bound counts as over.
         (TWO, Limits(tokens=3_010), NONE, []),
         (TWO, Limits(tokens=3_009), NONE, [Over("tokens", 3_009, 3_010)]),
         (TWO, NONE, Limits(tokens=9), [Over("per_spec.a.tokens", 9, 3_000), Over("per_spec.b.tokens", 9, 10)]),
+        (UNBOUNDED, Limits(tokens=9_999), NONE, [Over("tokens", 9_999, None)]),
+        (UNBOUNDED, NONE, Limits(tokens=9_999), [Over("per_spec.b.tokens", 9_999, None)]),
+        (UNBOUNDED, Limits(requests=99), NONE, []),
         # Cost, as a number and by currency.
         (TWO, Limits(cost={"": 0.52}), NONE, []),
         (TWO, Limits(cost={"": 0.5}), NONE, [Over("cost", 0.5, 0.52, "CNY")]),

@@ -22,7 +22,7 @@ def test_a_stranger_needs_one_command_for_each_thing() -> None:
     assert [command.count("\n") for command in commands] == [1, 1, 1]
     assert ".venv/bin/pip install . && .venv/bin/runner apply --yes --wait --select" in commands[0]
     assert commands[1] == ".venv/bin/runner apply --yes --wait\n"
-    assert commands[2].endswith("pip install --require-hashes -r requirements-test.lock && .venv/bin/pytest\n")
+    assert commands[2].endswith("pip install --require-hashes -r requirements-test.lock && .venv/bin/pytest -n auto\n")
 
 
 def test_ci_runs_the_commands_of_the_readme() -> None:
@@ -38,17 +38,17 @@ def test_the_selected_specs_exist() -> None:
     assert found == ["gsm8k", "gsm8k-graded-brief", "gsm8k-graded-long"]
 
 
-def test_the_real_provider_takes_ten_lines(project: Path) -> None:
+def test_the_real_provider_takes_ten_lines(tmp_path: Path) -> None:
     """The example for Wanqing is valid as it stands, with a spec of this repository."""
     yaml = blocks("yaml")[-1]
     assert "type: wanqing" in yaml
     assert len(yaml.splitlines()) <= 10
-    (project / "runner.yaml").write_text(yaml)
-    (project / "specs").mkdir()
-    (project / "specs" / "rows.jsonl").write_text('{"question": "1 + 1?"}\n')
+    (tmp_path / "runner.yaml").write_text(yaml)
+    (tmp_path / "specs").mkdir()
+    (tmp_path / "specs" / "rows.jsonl").write_text('{"question": "1 + 1?"}\n')
     spec = blocks("yaml")[0].replace("specs/data/gsm8k_test.jsonl", "specs/rows.jsonl")
-    (project / "specs" / "a.yaml").write_text(re.sub(r"^response:\n.*\n", "", spec, flags=re.MULTILINE))
-    done = call("-C", str(project), "validate")
+    (tmp_path / "specs" / "a.yaml").write_text(re.sub(r"^response:\n.*\n", "", spec, flags=re.MULTILINE))
+    done = call("-C", str(tmp_path), "validate")
     assert done.code == 0, done.out
 
 

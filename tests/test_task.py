@@ -11,7 +11,6 @@ from builders import a_task
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.result import Counts
 from runner.task import (
     ABANDONED,
     BEGUN,
@@ -24,7 +23,6 @@ from runner.task import (
     VOID,
     Claim,
     Task,
-    attempts,
     task_id,
 )
 
@@ -130,31 +128,13 @@ def test_ids_are_the_same_in_every_run() -> None:
     assert len({task_id("ab", 1), task_id("ab", 2), task_id("ac", 1)}) == 3
 
 
-def test_attempts_are_those_of_the_same_shard() -> None:
-    """The greatest number so far, whatever became of the tasks, and 0 for a shard never sent."""
-    tasks = [a_task("t-1", shard="ab"), a_task("t-2", shard="ab", attempt=3, phase=VOID), a_task("t-3", shard="xy")]
-    assert [attempts(tasks, shard) for shard in ("ab", "xy", "new")] == [3, 1, 0]
-
-
 def test_a_name_tells_batch_shard_and_attempt() -> None:
     """What a person looks for in a console; a long batch name is cut so that the digest still shows."""
     assert a_task(batch="gsm8k", shard="0123456789abcdef" * 4, attempt=2).name == "gsm8k-0123456789abcdef-2"
     assert a_task(batch="b" * 63, shard="0123456789abcdef" * 4).name == "b" * 40 + "-0123456789abcdef-1"
 
 
-@pytest.mark.parametrize(
-    ("phase", "on_its_way", "rows"),
-    [
-        (BEGUN, True, Counts(pending=3)),
-        (STAGED, True, Counts(pending=3)),
-        (OPEN, True, Counts(pending=3)),
-        (ENDED, True, Counts(pending=3)),
-        (COLLECTED, False, Counts(1, 0, 2)),
-        (VOID, False, Counts()),
-        (ABANDONED, False, Counts()),
-    ],
-)
-def test_counts_by_phase(phase: str, on_its_way: bool, rows: Counts) -> None:
-    """Pending until collected; none once it is known not to stand for its requests."""
-    task = a_task(phase=phase, counts=(1, 0, 2))
-    assert (task.on_its_way, task.rows()) == (on_its_way, rows)
+@pytest.mark.parametrize("phase", [BEGUN, STAGED, OPEN, ENDED, COLLECTED, VOID, ABANDONED])
+def test_on_its_way_by_phase(phase: str) -> None:
+    """Until its results are here, or it is known not to stand for its requests."""
+    assert a_task(phase=phase).on_its_way == (phase in (BEGUN, STAGED, OPEN, ENDED))

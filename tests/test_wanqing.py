@@ -214,7 +214,7 @@ OUTCOMES: list[tuple[Callable[[Handler], None], type[ProviderError]]] = [
     (says(400, "InvalidParameter"), Refused),
     (says(200, "InvalidParameter"), Refused),
     (says(200, "ModelInstanceNotRunning"), Refused),
-    (says(200, 40001), Refused),
+    (says(200, 40001), Unsure),
     (says(404, "0"), Refused),
     (says(401, "Unauthorized"), Refused),
     (says(200, "AccessDenied"), Refused),

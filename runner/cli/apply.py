@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,7 @@ from runner.cli.context import tidy
 from runner.edge.world import World
 from runner.errors import RunnerError
 from runner.journal import Journal
-from runner.report.text import outcome_lines, plan_lines
+from runner.report.text import json_line, outcome_lines, plan_lines
 from runner.spec import Spec
 from runner.workflow import Approval, Request, carry_out, check_approval, load_plan, prepare
 
@@ -62,7 +61,7 @@ def run_apply(
         )
     tidy(world)
     if as_json:
-        click.echo(json.dumps(outcome.to_json(), ensure_ascii=False))
+        click.echo(json_line(outcome.to_json()))
     else:
         lines = outcome_lines(outcome, show.paint)
         show.say(["", *lines] if lines else [])

@@ -47,14 +47,12 @@ def init(context: Context, folder: Path | None) -> None:
 @pass_context
 def validate(context: Context, format: str) -> None:
     """Report every problem of every file, offline."""
-    import json
-
     from runner.load import find_root, problems
-    from runner.report.text import github_lines, problem_lines
+    from runner.report.text import github_lines, json_line, problem_lines
 
     found = problems(find_root(context.start))
     if format == "json":
-        click.echo(json.dumps({"problems": [vars(problem) for problem in found]}, ensure_ascii=False))
+        click.echo(json_line({"problems": [vars(problem) for problem in found]}))
     elif format == "github":
         show.say(github_lines(found))
     else:
@@ -82,11 +80,12 @@ def schema(kind: str) -> None:
 def render(context: Context, name: str, row: str | None, limit: int | None) -> None:
     """Print the exact request bodies of spec NAME, offline."""
     from runner.preview import bodies
+    from runner.report.text import safe_json
 
     with open_project(context) as (world, specs, journal):
         count = 0
         for body in bodies(world, one_spec(specs, name), journal.state, key=row, limit=limit):
-            click.echo(body)
+            click.echo(safe_json(body))
             count += 1
     if not count:
         raise RunnerError(f"no row of {name} has the key {row!r}" if row else f"{name} has no rows")
@@ -99,15 +98,14 @@ def render(context: Context, name: str, row: str | None, limit: int | None) -> N
 @pass_context
 def models(context: Context, provider: str | None, spec: str | None, as_json: bool) -> None:
     """List the models on sale."""
-    import json
-
     from runner.preview import fitting, listed
     from runner.report.models import model_lines
+    from runner.report.text import json_line
 
     with open_project(context) as (world, specs, _):
         offers = fitting(world, one_spec(specs, spec)) if spec else listed(world, provider)
         if as_json:
-            click.echo(json.dumps({"models": [vars(offer) | {"offer": offer.offer.to_json()} for offer in offers]}))
+            click.echo(json_line({"models": [vars(one) | {"offer": one.offer.to_json()} for one in offers]}))
         else:
             show.say(model_lines(offers))
 
@@ -141,10 +139,8 @@ def plan(
     upgrade: bool,
 ) -> None:
     """Show what apply would do, and what it would cost.  Changes nothing."""
-    import json
-
     from runner.report.markdown import plan_markdown
-    from runner.report.text import plan_lines
+    from runner.report.text import json_line, plan_lines
     from runner.resolve import Options
     from runner.workflow import Request, prepare, save_plan
 
@@ -158,7 +154,7 @@ def plan(
         if out is not None:
             save_plan(prepared.plan, request, out)
     if as_json:
-        click.echo(json.dumps(prepared.plan.to_json(), ensure_ascii=False))
+        click.echo(json_line(prepared.plan.to_json()))
     elif as_markdown:
         click.echo(plan_markdown(prepared.plan), nl=False)
     else:
@@ -221,16 +217,16 @@ def apply(
 @pass_context
 def status(context: Context, watch: bool, as_json: bool) -> None:
     """Show what the state knows, by spec and by task.  Asks no provider."""
-    import json
     import time
 
     from runner.report.status import status_json, status_lines
+    from runner.report.text import json_line
 
     with open_project(context) as (world, specs, journal):
         names = [spec.name for spec in specs]
         while True:
             if as_json:
-                click.echo(json.dumps(status_json(journal.state, names), ensure_ascii=False))
+                click.echo(json_line(status_json(journal.state, names)))
             else:
                 if watch:
                     click.clear()

@@ -33,6 +33,7 @@ def show_task(context: Context, task: str | None) -> None:
     import json
 
     from runner.operate import find_task
+    from runner.report.text import safe_json
     from runner.state import dump
 
     with open_project(context) as (_, _, journal):
@@ -40,7 +41,8 @@ def show_task(context: Context, task: str | None) -> None:
             click.echo(dump(journal.state).decode(), nl=False)
             return
         found = find_task(journal.state, task)
-    click.echo(json.dumps({"task": found.id, "name": found.name, **found.to_json()}, indent=2, ensure_ascii=False))
+    document = {"task": found.id, "name": found.name, **found.to_json()}
+    click.echo(safe_json(json.dumps(document, indent=2, ensure_ascii=False)))
 
 
 @state.command()
@@ -63,8 +65,8 @@ def abandon(context: Context, task: str) -> None:
     """Forget TASK, so that its requests may be sent again."""
     from runner.operate import abandon as abandon_task
 
-    with open_project(context) as (_, _, journal):
-        gone = abandon_task(journal, task)
+    with open_project(context) as (world, _, journal):
+        gone = abandon_task(world, journal, task)
     show.say([f"Task {gone.id} of {gone.batch} is abandoned; its requests may be sent again.", "    runner plan"])
 
 

@@ -44,10 +44,6 @@ class Ledger:
             while chunk := file.read(RECORD.size * _CHUNK):
                 yield from RECORD.iter_unpack(chunk)
 
-    @property
-    def empty(self) -> bool:
-        return next(iter(self), None) is None
-
 
 class LedgerCache:
     """Ledgers by batch and key.  A folder that cannot be written to costs time, never correctness."""

@@ -106,9 +106,24 @@ ERROR_WORDS: Sequence[tuple[str, type[Refused | Busy | Unsure], bool]] = (
     ("unavailable", Unsure, False),
     ("timeout", Unsure, False),
     ("servererror", Unsure, False),
+    ("invalid", Refused, False),
+    ("illegal", Refused, False),
+    ("malformed", Refused, False),
+    ("badrequest", Refused, False),
+    ("param", Refused, False),
+    ("missing", Refused, False),
+    ("required", Refused, False),
+    ("notfound", Refused, False),
+    ("notexist", Refused, False),
+    ("notsupport", Refused, False),
+    ("unsupport", Refused, False),
+    ("denied", Refused, False),
+    ("expired", Refused, False),
+    ("stopped", Refused, False),
+    ("model", Refused, False),
 )
 """What an ErrorCode means, by the first word that occurs in it, and whether it speaks of the key.  The real codes are
-not documented; a code with none of these words is a plain no."""
+not documented; a code with none of these words says no where HTTP does, and nothing where HTTP says yes."""
 
 
 class Wanqing:
@@ -358,6 +373,7 @@ def _raise_for(code: str, said: str, reply: Reply) -> NoReturn:
     kind, credentials = next(((kind, key) for word, kind, key in ERROR_WORDS if word in letters), (None, False))
     if kind is None:
         judge_status(replace(reply, status=int(code)) if re.fullmatch("[45][0-9][0-9]", code) else reply)
+        kind = Unsure
     message = f"{code}: {said}" if said else code
     if kind is Busy:
         raise Busy(message, code=code, where=reply.where, retry_after=retry_after(reply.headers))

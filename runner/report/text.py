@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from runner.errors import Problem, RunnerError
 from runner.outcome import Outcome
@@ -25,6 +27,8 @@ _SIGNS = {
 _BREAKS = re.compile(r"[\t\n\u2028\u2029]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """C0, DEL, C1, and the characters that change the direction of writing (Unicode's Bidi_Control)."""
+_OBEYED = re.compile(r"[\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Those of them that a JSON text may hold as they are."""
 _MOST = 40
 """Lines of one action that are shown in full; the rest is counted."""
 
@@ -33,6 +37,16 @@ def plain(text: str) -> str:
     """Text from elsewhere as part of one line, without what a terminal or a workflow would obey."""
     text = _CONTROL.sub("", _BREAKS.sub(" ", text)).replace("##[", "## [")
     return re.sub(r"^\s*::", ": :", text)
+
+
+def safe_json(text: str) -> str:
+    """A JSON text, without the characters that a terminal would obey: they are spelt as escapes, and mean the same."""
+    return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def json_line(value: Any) -> str:
+    """A value as JSON on one line."""
+    return safe_json(json.dumps(value, ensure_ascii=False))
 
 
 def no_paint(text: str, **_: object) -> str:
@@ -138,7 +152,7 @@ def outcome_lines(outcome: Outcome, paint: Paint = no_paint) -> list[str]:
     lines += _written(outcome)
     for task in outcome.unresolved:
         lines += decision_lines(task.batch, task.id, paint, task.name)
-    pending = sorted(name for name, counts in outcome.rows.items() if counts.pending)
+    pending = sorted(name for name, counts in outcome.rows.items() if counts.pending and not outcome.partial)
     if pending and not outcome.unresolved:
         lines.append(
             f"Still on the way: {', '.join(map(plain, pending[:8]))}{' …' if len(pending) > 8 else ''}.  Go on with:"
