@@ -82,6 +82,7 @@ def test_every_field_is_kept_when_it_differs() -> None:
         "ended_at": 3.0,
         "ending": "failed",
         "error": "e",
+        "expires": "2026-12-01T00:00:00Z",
         "retryable": False,
         "collected_at": 4.0,
         "results": "x",
