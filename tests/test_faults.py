@@ -344,7 +344,6 @@ def until_written(project: Project, name: str, rounds: int = 20) -> None:
     [
         ("InvalidParameter", 1, "refused", 3),
         ("Throttling.User", 0, "busy", 3),
-        ("SomethingElse", 1, "refused", 3),
     ],
 )
 def test_an_error_code_beside_http_200(
