@@ -106,10 +106,10 @@ def _ask_all(world: World, tasks: list[Task]) -> Iterable[tuple[Task, _Answer | 
 
 
 def _ask(world: World, task: Task) -> _Answer | str | RunnerError:
-    provider = world.providers.get(task.provider)
-    if provider is None:
+    if task.provider not in world.providers:
         return f"task {task.id} of {task.batch} is at provider {task.provider!r}, which runner.yaml no longer names"
     try:
+        provider = world.providers[task.provider]
         return (_settle if task.phase == STAGED else _check)(world, provider, task)
     except ProviderError as error:
         return error if isinstance(error, Refused) and error.credentials else _trouble(task, error)

@@ -260,6 +260,8 @@ def fold(state: State, event: Event) -> State:
                 return fold(state, Removed((id,)))  # nothing was sent: nothing to remember
             return _reopen(_task(state, id, phase=VOID, error=reason, claim=None), (id,))
         case Abandoned(id):
+            if id not in state.tasks or not state.tasks[id].on_its_way:
+                return state  # its answers came in meanwhile
             return _reopen(_task(state, id, phase=ABANDONED, claim=None), (id,))
         case Checked(id, progress, at):
             return _checked(state, id, progress, at)

@@ -9,11 +9,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from shutil import copytree
-from subprocess import Popen
+from subprocess import DEVNULL, PIPE, Popen
 from typing import Any
 
 import pytest
-from helpers import Done, Project, Served, call, finished, run, serving, spawn
+from helpers import COMMAND, Done, Project, Served, call, finished, run, serving, spawn
 
 import runner.cli.commands
 from runner.edge.store import FolderStore
@@ -431,18 +431,12 @@ def test_a_closed_pipe_is_no_bug(project: Project) -> None:
     """`runner plan --json | head -0`: the reader is gone, which is neither a traceback nor a bug."""
     reading, writing = os.pipe()
     os.close(reading)
-    process = Popen([*spawn_args(), "plan", "--json"], cwd=project.root, stdout=writing, stderr=-1, stdin=-3)
+    process = Popen([*COMMAND, "plan", "--json"], cwd=project.root, stdout=writing, stderr=PIPE, stdin=DEVNULL)
     os.close(writing)
     err = process.communicate(timeout=30)[1].decode()
     assert process.returncode in (1, 141)
     assert "Traceback" not in err
     assert "bug" not in err
-
-
-def spawn_args() -> list[str]:
-    from helpers import COMMAND
-
-    return list(COMMAND)
 
 
 # ---- JSON ----------------------------------------------------------------------------------------------------------

@@ -121,8 +121,9 @@ def test_processes_at_once_lose_no_event(store: Store, kind: str, tmp_path: Path
     assert (len(state.tasks), state.serial) == (5 * INCREMENTS, 5 * INCREMENTS)
 
 
-def test_threads_at_once_lose_no_event(store: Store) -> None:
-    """Collects of one run share its journal."""
+def test_threads_at_once_lose_no_event(tmp_path: Path) -> None:
+    """Collects of one run share its journal, and do not get in each other's way."""
+    store = Faulty(tmp_path, lambda swap: swap())
     journal = Journal(store, counter())
     threads = [
         threading.Thread(target=lambda at=at: [journal.write(Declared(f"{at}-{n}", "cancel")) for n in range(5)])
@@ -132,7 +133,7 @@ def test_threads_at_once_lose_no_event(store: Store) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert (len(journal.state.batches), journal.state.serial) == (40, 40)
+    assert (len(journal.state.batches), journal.state.serial, store.swaps) == (40, 40, 40)
     assert stored(store) == journal.state
 
 

@@ -136,6 +136,8 @@ def test_a_request_in_no_task(blobs: Blobs) -> None:
         ([(A, {"forgiven": "all"}), ("", {})], ("pending", 1, "t-2")),
         ([(A, {"forgiven": "all"}), (F, {})], ("given up", 1, "t-2")),
         ([(A, {"forgiven": "failed"}), (R, {})], ("answered", 1, "t-1")),
+        ([(R, {}), (F, {"forgiven": "failed"})], ("retry", 1, "t-1")),
+        ([(A, {}), (A, {"forgiven": "all"})], ("answered", 1, "t-1")),
         # Given up by our clock, and the late results did come.
         ([("", {"stopped": "gave_up"}), (A, {})], ("answered", 2, "t-2")),
     ],

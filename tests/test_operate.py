@@ -56,6 +56,13 @@ def actions(plan: Any) -> list[str]:
     return [change["action"] for change in plan["changes"]]
 
 
+def await_results(project: Project) -> Any:
+    """Plan until there is something to collect; returns that plan."""
+    while "collect" not in actions(plan := project.plan()):
+        time.sleep(0.1)
+    return plan
+
+
 # ---- cancel and retry ----------------------------------------------------------------------------------------------
 
 
@@ -158,9 +165,8 @@ def test_a_removed_spec(slow: Project, server: Served, name: str, on_remove: str
     spec.unlink()
     assert slow.requests() == 0
     slow.finish()
-    time.sleep(0.6)
-    slow.apply()
-    assert {task["phase"] for task in slow.state()["tasks"].values()} == {"collected"}
+    while {task["phase"] for task in slow.state()["tasks"].values()} != {"collected"}:
+        slow.apply()
     assert name in [spec["name"] for spec in slow.call("status", "--json").json["specs"]]
     spec.write_text(text, encoding="utf-8")
     assert slow.requests() == 0
@@ -171,7 +177,7 @@ def test_a_removed_spec(slow: Project, server: Served, name: str, on_remove: str
 
 def test_giving_up(slow: Project, server: Served, name: str) -> None:
     """After wait.give_up unanswered rows are missing, `gave_up`, and not asked again; a late result still counts."""
-    server.faults(lasting(name, 3))
+    server.faults(lasting(name, 4))
     slow.spec(name, rows=2, wait={"max": "1s", "give_up": "1s"})
     slow.apply()
     time.sleep(1.1)
@@ -181,8 +187,7 @@ def test_giving_up(slow: Project, server: Served, name: str) -> None:
         {"code": "gave_up", "message": "", "retryable": False}
     ] * 2
     assert slow.requests() == 0
-    while "collect" not in actions(slow.plan()):
-        time.sleep(0.2)
+    await_results(slow)
     slow.finish()
     assert slow.statuses(name) == ["succeeded"] * 2
     assert server.answered(name) == 2
@@ -285,8 +290,7 @@ def test_a_digest_outlives_what_time_does(slow: Project, server: Served, name: s
     slow.rows(3, name)
     plan = slow.plan()
     assert slow.plan("--offline")["digest"] == plan["digest"]
-    time.sleep(2.2)
-    later = slow.plan()
+    later = await_results(slow)
     assert (actions(plan), actions(later)) == (["submit", "wait"], ["collect", "submit"])
     assert later["digest"] == plan["digest"]
     slow.rows(4, name)
@@ -326,9 +330,8 @@ def test_an_offline_plan_shows_tasks_as_last_seen(slow: Project, server: Served,
     server.faults(lasting(name, 0.1))
     slow.spec(name, rows=2)
     slow.apply()
-    time.sleep(0.3)
+    assert actions(await_results(slow)) == ["collect", "publish"]
     assert actions(slow.plan("--offline")) == ["wait"]
-    assert actions(slow.plan()) == ["collect", "publish"]
 
 
 # ---- the state -----------------------------------------------------------------------------------------------------

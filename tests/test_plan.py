@@ -243,6 +243,7 @@ SEVERAL = (
     a_task("t-4", batch="c", begun_at=2.0, phase=ENDED, ending="failed"),
     a_task("t-2", batch="a", begun_at=3.0, phase=STAGED),
     a_task("t-3", batch="a", begun_at=3.0, phase=ENDED, ending="succeeded"),
+    a_task("t-1", batch="d", begun_at=3.0, phase=ENDED, ending="expired"),
     a_task("t-6", batch="gone", begun_at=4.0, phase=OPEN),
 )
 WANTED = (
@@ -257,6 +258,7 @@ def test_order() -> None:
     expected = [
         (SETTLE, "a", "t-2"),
         (COLLECT, "c", "t-4"),
+        (COLLECT, "d", "t-1"),
         (COLLECT, "a", "t-3"),
         (CANCEL, "gone", "t-6"),
         (SUBMIT, "a", None),
