@@ -118,8 +118,10 @@ def _ask(world: World, task: Task) -> _Answer | str | RunnerError:
 
 
 def _trouble(task: Task, error: ProviderError) -> str:
-    state = "is busy" if isinstance(error, Busy) else "gave no clear answer"
-    return f"task {task.id} of {task.batch}: {task.provider} {state}: {error.message}"
+    about = f"task {task.id} of {task.batch}: {task.provider}"
+    if isinstance(error, Refused):
+        return f"{about} refuses to say: {error.message}.  If it is gone for good: runner state abandon {task.id}"
+    return f"{about} {'is busy' if isinstance(error, Busy) else 'gave no clear answer'}: {error.message}"
 
 
 def _check(world: World, provider: Provider, task: Task) -> _Answer:

@@ -6,7 +6,7 @@ one place where an event changes a belief; :func:`forbids` says which events hav
 
 from __future__ import annotations
 
-import json
+import json.encoder
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, assert_never
@@ -447,12 +447,16 @@ def load(data: bytes) -> State:
     return state
 
 
+_quote: Callable[[str], str] = json.encoder.encode_basestring
+"""As `_dumps` of a text, at a tenth of the cost: names are quoted in every write."""
+
+
 def _dumps(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
 def _rows(items: Mapping[str, Any], line: Callable[[Any], str]) -> str:
-    return ",\n".join(f"{_dumps(name)}: {line(value)}" for name, value in sorted(items.items()))
+    return ",\n".join([f"{_quote(name)}: {line(value)}" for name, value in sorted(items.items())])
 
 
 def _task_line(task: Task) -> str:

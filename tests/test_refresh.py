@@ -158,7 +158,10 @@ def test_a_task_at_rest_is_not_asked_after(phase: str) -> None:
     [
         (Busy("429"), "task t-1 of a: demo is busy: 429"),
         (Unsure("timeout"), "task t-1 of a: demo gave no clear answer: timeout"),
-        (Refused("no such task"), "task t-1 of a: demo gave no clear answer: no such task"),
+        (
+            Refused("no such task"),
+            "task t-1 of a: demo refuses to say: no such task.  If it is gone for good: runner state abandon t-1",
+        ),
     ],
 )
 def test_no_answer_is_a_warning(error: Exception, warning: str) -> None:

@@ -51,7 +51,7 @@ def run_apply(
         prepared.check()
     check_approval(prepared.plan, approval)
     if not as_json:
-        show.say(plan_lines(prepared.plan, show.paint))
+        show.say(plan_lines(prepared.plan, show.paint, decisions=False))
     if not approved and prepared.plan.has_changes and not _confirmed():
         click.echo("Nothing was done.")
         return 1

@@ -53,15 +53,15 @@ def no_paint(text: str, **_: object) -> str:
     return text
 
 
-def plan_lines(plan: Plan, paint: Paint = no_paint) -> list[str]:
-    """What apply would do, for people."""
+def plan_lines(plan: Plan, paint: Paint = no_paint, *, decisions: bool = True) -> list[str]:
+    """What apply would do, for people.  ``decisions``: with the commands for what only a person can settle."""
     lines = [paint(plain(note), fg="yellow") for note in plan.notes]
     if lines:
         lines.append("")
     for action in Action:
         lines += _action_lines(plan.of(action), paint)
     for change in plan.of(Action.SETTLE):
-        if change.reason.endswith(A_PERSON_DECIDES):
+        if decisions and change.reason.endswith(A_PERSON_DECIDES):
             lines += ["", *decision_lines(change.spec, str(change.task), paint)]
     if not plan.changes:
         lines.append("Nothing to do: every request is answered or given up, and every output is written.")
