@@ -17,7 +17,7 @@ from runner.holdings import Holdings
 from runner.journal import Journal
 from runner.known import Known, gather
 from runner.outcome import Outcome
-from runner.plan import Action, Change, Plan, Unsettled, gave_up
+from runner.plan import Action, Change, Plan, Unsettled, gave_up, task_change
 from runner.refresh import News, job_of, refresh
 from runner.resolve import Options, Resolved, resolve
 from runner.result import Counts
@@ -130,7 +130,7 @@ class Apply:
         for id, what in unsettled.items():
             task = self._journal.state.tasks.get(id)
             if task is not None:
-                self.outcome.note(_of(task, Action.SETTLE, what.verdict), words[what.verdict], what.detail)
+                self.outcome.note(task_change(task, Action.SETTLE, what.verdict), words[what.verdict], what.detail)
 
     def _tasks(self, *phases: str) -> list[Task]:
         about = self._about()
@@ -167,7 +167,7 @@ class Apply:
         return fetch(self._world, task)
 
     def _collected(self, task: Task, call: Future[Spooled]) -> list[Event]:
-        change = _of(task, Action.COLLECT, task.ending)
+        change = task_change(task, Action.COLLECT, task.ending)
         try:
             spooled = call.result()
         except Refused as error:
@@ -416,19 +416,6 @@ def cancel_task(world: World, task: Task) -> tuple[str, str]:
     except ProviderError as error:
         return "unsure", error.message
     return ("done", "") if stopped else ("refused", "the provider cannot cancel: the task goes on and is paid")
-
-
-def _of(task: Task, action: Action, reason: str) -> Change:
-    return Change(
-        task.batch,
-        action,
-        reason,
-        requests=task.requests,
-        shards=1,
-        task=task.id,
-        provider=task.provider,
-        model=task.model,
-    )
 
 
 def _at(state: State, pair: tuple[str, str | None]) -> list[Task]:

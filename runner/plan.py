@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from typing import Any
 
 from runner.fingerprint import canonical, digest
@@ -223,20 +224,23 @@ def make_plan(demands: Sequence[Demand], state: State, facts: Facts, now: float,
     return Plan(tuple(changes), state.lineage, state.serial, notes=tuple(notes), rows=rows)
 
 
-def _task_changes(task: Task, facts: Facts, now: float) -> list[Change]:
-    def change(action: Action, reason: str) -> Change:
-        return Change(
-            task.batch,
-            action,
-            reason,
-            requests=task.requests,
-            shards=1,
-            task=task.id,
-            provider=task.provider,
-            model=task.model,
-            identity=task.shard,
-        )
+def task_change(task: Task, action: Action, reason: str) -> Change:
+    """A step about a task that there is already."""
+    return Change(
+        task.batch,
+        action,
+        reason,
+        requests=task.requests,
+        shards=1,
+        task=task.id,
+        provider=task.provider,
+        model=task.model,
+        identity=task.shard,
+    )
 
+
+def _task_changes(task: Task, facts: Facts, now: float) -> list[Change]:
+    change = partial(task_change, task)
     unsettled = facts.unsettled.get(task.id)
     settled = [change(Action.SETTLE, _settle_reason(unsettled))] if unsettled else []
     if task.id in facts.busy:

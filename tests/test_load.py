@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -411,16 +413,30 @@ def test_problems_are_bounded(tmp_path: Path) -> None:
     assert any(problem.message.startswith("too many problems") for problem in found)
 
 
-def test_unreadable_files(tmp_path: Path) -> None:
+@contextmanager
+def unprivileged() -> Iterator[None]:
+    """Root may read everything: for a while be somebody who may not."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
+
+
+def test_unreadable_files() -> None:
     """What may not be read is a problem at its place."""
-    root = project(
-        tmp_path, {"specs/a.yaml": spec(more="prompt: {file: x.j2}\n"), "x.j2": "", "specs/b.yaml": spec("b")}
-    )
-    for name in ("x.j2", "specs/b.yaml"):
-        (root / name).chmod(0)
-    if os.access(root / "x.j2", os.R_OK):
-        pytest.skip("this user may read everything")
-    assert said(root) == [
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        root = project(
+            Path(folder), {"specs/a.yaml": spec(more="prompt: {file: x.j2}\n"), "x.j2": "", "specs/b.yaml": spec("b")}
+        )
+        for name in ("x.j2", "specs/b.yaml"):
+            (root / name).chmod(0)
+        with unprivileged():
+            found = said(root)
+    assert found == [
         "specs/a.yaml:6:16: `x.j2` cannot be read: Permission denied",
         "specs/b.yaml:1:1: `specs/b.yaml` cannot be read: Permission denied",
     ]

@@ -13,12 +13,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from runner.edge.files import TEMPORARY
 from runner.edge.outputs import Line, write_output
 from runner.errors import RunnerError
-
-parquet = pytest.importorskip("pyarrow.parquet")
 
 FORMATS = ("jsonl", "csv", "parquet")
 

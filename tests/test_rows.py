@@ -13,6 +13,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,9 +23,6 @@ from runner.edge import rows
 from runner.edge.grounds import Grounds
 from runner.edge.rows import fingerprint, read
 from runner.errors import RunnerError
-
-pa = pytest.importorskip("pyarrow")
-pq = pytest.importorskip("pyarrow.parquet")
 
 ROWS = [{"id": "1", "text": "a,b\n\u00e9"}, {"id": "2", "text": '"'}]
 
