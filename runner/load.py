@@ -32,7 +32,7 @@ RUNNER_YAML = "runner.yaml"
 MAX_PROBLEMS = 5_000
 """After so many, no further document is read."""
 
-_INPUTS = (".jsonl", ".json", ".csv", ".tsv", ".jsonl.gz", ".json.gz", ".csv.gz", ".tsv.gz", ".parquet")
+_INPUTS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".jsonl.gz", ".json.gz", ".csv.gz", ".tsv.gz", ".parquet.gz")
 _OUTPUTS = (".jsonl", ".csv", ".parquet")
 _KEPT = ("schemas", ".github")
 """Folders at the root in which no output lands."""
