@@ -38,6 +38,7 @@ server that speaks their wires.
 Verbs: each does one thing to the world, through hands it is lent.
 
 ==================  ====================================================================================
+``inputs``          look at the first row of an input
 ``load``            read runner.yaml and all specs, with all their problems
 ``connect``         open the store, the providers and the embedded simulator
 ``journal``         write events into the state against whoever else writes

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import replace
 
 from runner.batch import publish_key
-from runner.collect import Reading, fetch, judge_for, publish, read_results
+from runner.collect import NoResults, Reading, fetch, judge_for, publish, read_results
 from runner.edge.files import Spooled
+from runner.edge.pool import as_they_come
 from runner.edge.world import World
 from runner.errors import Interrupted, ProviderError, Refused, RunnerError
 from runner.fingerprint import canonical
@@ -66,9 +67,15 @@ class Apply:
         self._skipped: set[str] = set()
         self._mute = set(news.errors)
         """Providers that cannot be asked."""
-        self._pause: float | None = None
-        self._refused: set[str] = set()
-        """Ended tasks whose results the provider will not give."""
+        self._not_before = 0.0
+        """When a busy provider may be asked again (Unix seconds)."""
+        self._asked_to_stop: set[str] = set()
+        self._refused = set(news.refused)
+        """Tasks of which the provider says nothing more, and ended ones whose results it will not give."""
+        self._undecided: set[str] = set()
+        """Interrupted starts that were looked for, and that the looking did not settle."""
+        self._unwritable: set[str] = set()
+        """Batches whose output could not be written in this run."""
         self._judges = {name: judge_for(one.batch.spec.schema) for name, one in self._holdings}
         self.outcome = Outcome(plan, list(plan.changes), ["waiting"] * len(plan.changes), [""] * len(plan.changes))
         self.outcome.partial = options.sample is not None
@@ -127,6 +134,7 @@ class Apply:
 
     def _settled(self, unsettled: Mapping[str, Unsettled]) -> None:
         words = {"found": "done", "absent": "done", "young": "waiting", "unknown": "unsure", "": "unsure"}
+        self._undecided = {id for id, what in unsettled.items() if what.verdict == "unknown"}
         for id, what in unsettled.items():
             task = self._journal.state.tasks.get(id)
             if task is not None:
@@ -143,23 +151,17 @@ class Apply:
 
     def _collect(self) -> None:
         tasks = [task for task in self._tasks(ENDED) if task.id not in self._refused]
-        if not tasks:
-            return
         events: list[Event] = []
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="collect") as pool:
-            calls = {pool.submit(self._fetch, task): task for task in tasks}
-            try:
-                for count, call in enumerate(as_completed(calls), start=1):
-                    events += self._collected(calls[call], call)
+        try:
+            with closing(as_they_come(self._fetch, tasks, at_once=_AT_ONCE)) as calls:
+                for count, (task, call) in enumerate(calls, start=1):
+                    events += self._collected(task, call)
                     if len(events) >= _GROUP:
                         self._journal.write(*events)
                         events = []
                     self._world.progress("collecting", count, len(tasks))
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-            finally:
-                self._journal.write(*events)
+        finally:
+            self._journal.write(*events)
 
     def _fetch(self, task: Task) -> Spooled:
         if self._world.stop.is_set():
@@ -179,7 +181,13 @@ class Apply:
             self.outcome.note(change, "busy", error.message)
             self.outcome.warnings.append(f"results of task {task.id} ({task.batch}): {error.message}")
             return []
-        reading = read_results(self._world, task, spooled, self._judges.get(task.batch, judge_for(None)))
+        try:
+            reading = read_results(self._world, task, spooled, self._judges.get(task.batch, judge_for(None)))
+        except NoResults as error:
+            self._refused.add(task.id)
+            self.outcome.note(change, "refused", error.message)
+            self.outcome.errors.append(_no_results(task, error))
+            return []
         self.outcome.note(change, "done", self._remarks(task, reading))
         return [reading.event]
 
@@ -194,18 +202,20 @@ class Apply:
         return ", ".join(remarks)
 
     def _cancel(self) -> None:
+        """Stop what the plan says, and what has had its time; each is asked for once."""
         now = self._world.clock.now()
-        late = [task for task in self._tasks(OPEN) if gave_up(task, now) and not task.stopped]
-        planned = {change.task: change for change in self.outcome.plan.of(Action.CANCEL)}
-        for task in self._tasks(OPEN):
-            change = planned.get(task.id)
-            if change is not None:
+        tasks = [task for task in self._tasks(OPEN) if task.id not in self._asked_to_stop]
+        late = {task.id for task in tasks if gave_up(task, now) and not task.stopped}
+        planned = {change.task for change in self.outcome.plan.of(Action.CANCEL)}
+        for task in tasks:
+            can = task.provider in self._world.providers and self._world.providers[task.provider].traits.cancels
+            if task.id in planned or (task.id in late and can):
+                self._asked_to_stop.add(task.id)
+                change = task_change(task, Action.CANCEL, "longer than wait.give_up")
                 self.outcome.note(change, *cancel_task(self._world, task))
-        if late:
-            self._journal.write(Stopped(tuple(task.id for task in late), "gave_up"))
-        removed = tuple(id for id, change in planned.items() if id and "removed" in change.reason)
-        if removed:
-            self._journal.write(Stopped(removed, "cancelled"))
+        removed = tuple(task.id for task in tasks if task.id in planned - late)
+        events = [Stopped(tuple(late), "gave_up")] if late else []
+        self._journal.write(*events, *([Stopped(removed, "cancelled")] if removed else []))
 
     # ---- submit ----------------------------------------------------------------------------------------------------
 
@@ -221,7 +231,7 @@ class Apply:
         finally:
             for name, ids in submission.report.tasks.items():
                 made[name] += ids
-        self._pause = report.retry_after
+        self._not_before = self._world.clock.now() + (report.retry_after or 0.0)
         self._left |= {name for name, outcome in report.outcomes.items() if outcome in ("busy", "unsure")}
         self._skipped |= {name for name, outcome in report.outcomes.items() if outcome == "skipped"}
         for name in report.whole:
@@ -244,6 +254,7 @@ class Apply:
             except RunnerError as error:
                 self.outcome.errors.append(error)
         self._submit(again)
+        self._cover()
 
     def _skip_submits(self) -> None:
         for change in self.outcome.plan.of(Action.SUBMIT):
@@ -292,12 +303,12 @@ class Apply:
             again, errors = resolve(self._world, relying, self._journal.state, self._options)
             self.outcome.errors += errors
             for one in again:
-                self._holdings.replace(one)
+                self._holdings.look_again(one)
         events: list[Event] = []
         for name, one in self._holdings:
             known = self._journal.state.batches.get(name)
             current = known and known.covered and known.covered.current and known.covered.key == one.batch.key
-            whole = one.complete and not one.borrows and not one.demand.submit
+            whole = one.complete and self._holdings.is_whole(name)
             if one.ledger is not None and whole and not current:
                 events += self._coverage(one, ())
         self._journal.write(*events)
@@ -312,6 +323,8 @@ class Apply:
             key = publish_key(one.batch, self._holdings.needs(state, name))
             if not self._holdings.publishable(state, name) or self._is_written(state, one, key):
                 continue
+            if name in self._unwritable:
+                continue
             pair = (one.batch.spec.provider, one.batch.model)
             if pair not in knowledge:
                 knowledge[pair] = gather(_at(state, pair), self._world.store.get)
@@ -321,6 +334,7 @@ class Apply:
                 self.outcome.note(change, "done", one.demand.output)
             except (RunnerError, OSError) as error:  # the other outputs are none the worse for it
                 failed = error if isinstance(error, RunnerError) else _unwritable(one.demand.output, error)
+                self._unwritable.add(name)
                 self.outcome.errors.append(failed)
                 self.outcome.note(change, "refused", failed.message)
             if len(events) >= _GROUP:
@@ -342,6 +356,8 @@ class Apply:
         news = refresh(self._world, before, only=self._about())
         self.outcome.errors += [error for name, error in news.errors.items() if name not in self._mute]
         self._mute |= set(news.errors)
+        self._refused |= news.refused
+        self.outcome.warnings += news.warnings
         events = _news(before, news.events)
         self._journal.write(*events)
         if self._resubmits:
@@ -351,7 +367,7 @@ class Apply:
         self._settled(news.unsettled)
         self._collect()
         self._cancel()
-        if self._left and self._submits:
+        if self._left and self._submits and self._world.clock.now() >= self._not_before:
             self._submit_left()
         self._publish()
         return bool(events)
@@ -372,15 +388,17 @@ class Apply:
 
     def _is_unresolved(self, task: Task) -> bool:
         """A start of which only a person can say whether it happened."""
-        provider = self._world.providers.get(task.provider)
-        return task.phase == STAGED and (provider is None or not provider.traits.finds)
+        if task.phase != STAGED:
+            return False
+        named = task.provider in self._world.providers
+        return not named or not self._world.providers[task.provider].traits.finds or task.id in self._undecided
 
     def _poll(self) -> float:
         providers = {task.provider for task in self._tasks(STAGED, OPEN, ENDED)} | {
             self._holdings.resolved[name].batch.spec.provider for name in self._left
         }
         polls = [self._world.providers[name].traits.poll for name in providers if name in self._world.providers]
-        return max(min(polls, default=1.0), self._pause or 0.0)
+        return min(polls, default=1.0)
 
     def _tell_waiting(self) -> None:
         tasks = self._tasks(OPEN)
@@ -440,7 +458,7 @@ def _unwritable(path: str, error: OSError) -> RunnerError:
     )
 
 
-def _no_results(task: Task, error: Refused) -> RunnerError:
+def _no_results(task: Task, error: RunnerError) -> RunnerError:
     """The provider refuses what it owes: a person decides whether to ask for it again."""
     failed = RunnerError(
         f"the results of task {task.id} of {task.batch} cannot be had: {error.message}",

@@ -17,7 +17,7 @@ from runner.edge.files import Spooled
 from runner.edge.outputs import write_output
 from runner.edge.paths import inside
 from runner.edge.world import World
-from runner.errors import Interrupted
+from runner.errors import Interrupted, RunnerError
 from runner.known import OUTCOME, Known, Verdict, outcome_at
 from runner.provider import Provider
 from runner.refresh import job_of
@@ -49,7 +49,7 @@ def judge_for(schema: Mapping[str, Any] | None) -> Judge:
         if result.finish_reason == "length":
             return replace(result, failure=Failure("truncated", "the answer was cut off at its token limit", False))
         try:
-            parsed = json.loads(result.text)
+            parsed = json.loads(result.text, parse_constant=_no_constant)
         except (ValueError, RecursionError) as error:
             return replace(result, failure=Failure("schema_mismatch", f"the answer is not JSON: {error}", False))
         misfit = fits(parsed)
@@ -58,6 +58,10 @@ def judge_for(schema: Mapping[str, Any] | None) -> Judge:
         return replace(result, parsed=parsed)
 
     return judge
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")
 
 
 def _misfit_of(schema: Mapping[str, Any]) -> Callable[[Any], str]:
@@ -91,9 +95,15 @@ def _bounded(check: Callable[[Any], str]) -> Callable[[Any], str]:
                 return attempt(check, value)
             except SecurityError as error:
                 slow.append(f"the schema cannot be checked: {error}")
+            except Exception as error:  # such as jsonschema's own, of a number too large to divide
+                return f"the schema cannot be checked: {type(error).__name__}: {str(error)[:100]}"
         return slow[-1]
 
     return bounded
+
+
+class NoResults(RunnerError):
+    """What was handed over as a task's results holds not one of them."""
 
 
 # ---- one task ------------------------------------------------------------------------------------------------------
@@ -126,7 +136,7 @@ def fetch(world: World, task: Task) -> Spooled:
 
 
 def read_results(world: World, task: Task, spooled: Spooled, judge: Judge) -> Reading:
-    """Say what became of each request, and keep the raw results.  Raises OSError.
+    """Say what became of each request, and keep the raw results.  Raises NoResults, OSError.
 
     To be called in the main thread, where a check that runs away can be stopped.
     """
@@ -147,10 +157,11 @@ def _read(world: World, task: Task, provider: Provider, spooled: Spooled, judge:
     unreadable = strangers = tokens_in = tokens_out = 0
     for offset, line in _numbered_lines(spooled):
         try:
-            result = judge(provider.decode(line))
+            result = provider.decode(line)
         except (ValueError, RecursionError):
             unreadable += 1
             continue
+        result = judge(result)
         found = _position(positions, result.request)
         if found is None:
             strangers += 1
@@ -161,6 +172,9 @@ def _read(world: World, task: Task, provider: Provider, spooled: Spooled, judge:
             tokens_in += result.usage.input_tokens or 0
             tokens_out += result.usage.output_tokens or 0
     letters = bytes(records[:: OUTCOME.size])
+    if unreadable + strangers and letters.count(LOST) == task.requests:
+        # A page of some gateway, say.  Were it taken for the results, every row would be asked, and paid, again.
+        raise NoResults(f"none of the {unreadable + strangers:,} lines handed over is a result of it")
     answered, lost, retryable = letters.count(ANSWERED), letters.count(LOST), letters.count(RETRYABLE)
     again = (lost if task.retryable else 0) + retryable
     if not task.retryable:

@@ -28,10 +28,22 @@ class Holdings:
     def __iter__(self) -> Iterator[tuple[str, Resolved]]:
         return iter(self.resolved.items())
 
-    def replace(self, one: Resolved) -> None:
-        """The batch as it was looked at again."""
-        self.resolved[one.batch.spec.name] = one
-        self._whole[one.batch.spec.name] = _asks_nothing(one)
+    def look_again(self, fresh: Resolved) -> None:
+        """Learn which tasks hold the batch's requests by now.  What was approved to be sent stays what it was."""
+        name = fresh.batch.spec.name
+        before = self.resolved[name]
+        if fresh.batch.fingerprint != before.batch.fingerprint:
+            return  # edited since: the next apply's affair
+        if _asks_nothing(fresh):
+            self._whole[name] = True
+        demand = replace(before.demand, needs=fresh.demand.needs)
+        self.resolved[name] = replace(
+            before, demand=demand, seen=fresh.seen, distinct=fresh.distinct, borrows=fresh.borrows
+        )
+
+    def is_whole(self, name: str) -> bool:
+        """Whether every request of the batch is in some task."""
+        return self._whole[name]
 
     def all_sent(self, name: str) -> None:
         """Every request of the batch is in some task."""

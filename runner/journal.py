@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from threading import RLock
@@ -25,12 +27,18 @@ def _no_guard(_state: State) -> str:
     return ""
 
 
+def _back_off(attempt: int) -> None:
+    """Let the other writer go first, for a moment that neither can foresee."""
+    time.sleep(random.uniform(0, min(0.01 * 2**attempt, 0.5)))  # noqa: S311 - no secret is made of it
+
+
 class Journal:
     """The state as this run knows it, and the only hand that writes it.  Safe to use from several threads."""
 
-    def __init__(self, store: Store, unique: Callable[[], str]) -> None:
+    def __init__(self, store: Store, unique: Callable[[], str], back_off: Callable[[int], None] = _back_off) -> None:
         self._store = store
         self._unique = unique
+        self._back_off = back_off
         self._lock = RLock()
         self.refresh()
 
@@ -51,7 +59,7 @@ class Journal:
             return self.state
         with self._lock:
             lineage = self.state.lineage
-            for _ in range(_TRIES):
+            for attempt in range(_TRIES):
                 if lineage not in (None, self.state.lineage):
                     raise StateConflict("the state was replaced by another one while this run was working on it")
                 reason = guard(self.state) or next(filter(None, (forbids(self.state, event) for event in events)), "")
@@ -59,6 +67,7 @@ class Journal:
                     raise Overtaken(reason, hint="Run the same command again: it goes on from the state as it is now.")
                 if self._swap(events):
                     return self.state
+                self._back_off(attempt)
         raise StateConflict(
             f"the state kept changing: {_TRIES} writes in a row met another run's",
             hint="Run the same command again; nothing was lost.",

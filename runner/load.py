@@ -23,6 +23,7 @@ from runner.document import MAX_BYTES, Document, Mark, Node, layer, mapping, par
 from runner.edge.grounds import Grounds, folded
 from runner.edge.paths import template_source
 from runner.errors import InvalidDocuments, Problem, RunnerError
+from runner.inputs import first_row_problem
 from runner.project import Project
 from runner.prompt import template_problems
 from runner.schema import SECRETS, answer_schema, check, nearest, schema_text, shown, validator
@@ -69,14 +70,16 @@ def load(root: Path) -> tuple[Project, list[Spec]]:
 
 
 def problems(root: Path) -> list[Problem]:
-    """Every problem of every file of the project in ``root``, templates among them, by place."""
+    """Every problem of every file of the project in ``root``, by place: of inputs, of their first row."""
     reading = _Reading(root)
-    found = [
-        problem
-        for spec in reading.sound
-        for problem in template_problems(spec, partial(template_source, reading.grounds))
-    ]
-    return sorted({*reading.problems, *found})
+    found = set(reading.problems)
+    source = partial(template_source, reading.grounds)
+    for spec in reading.sound:
+        found.update(template_problems(spec, source))
+        problem = first_row_problem(spec, reading.grounds)
+        if problem is not None:
+            found.add(problem)
+    return sorted(found)
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,7 @@ class _Reading:
         self._material = {folded(RUNNER_YAML)}
         """What the project is made of, as folded real paths.  No output may be one of them."""
         self._contents: dict[str, bytes | None] = {}
+        self._specs = Project.specs
         runner = self._runner_yaml()
         if runner is None:
             list(self._documents(Project.specs))  # all that can be said of them is whether they are YAML
@@ -163,7 +167,7 @@ class _Reading:
     def _specs_folder(self, runner: Document) -> str | None:
         """The folder of specs.  Only one that runner.yaml names has to be there, for git keeps no empty folders."""
         named = runner.find(("specs",), str)
-        folder = named or Project.specs
+        folder = self._specs = named or Project.specs
         at = runner.locate(("specs",))
         try:
             self.grounds.readable(folder)
@@ -347,13 +351,18 @@ class _Reading:
         """The real path of an output.  Raises ValueError, to be read after the path, where none may be written."""
         relative = self.grounds.readable(path)
         compared = folded(relative)
-        if compared in self._material or compared.split("/")[0] in _KEPT:
+        if compared in self._material or self._is_kept(compared):
             raise ValueError("would overwrite what the project is made of")
         if not (path.lower().endswith(_OUTPUTS) and compared.endswith(_OUTPUTS)):
             raise ValueError(f"is not a kind of file that runner writes; {_known(_OUTPUTS)}")
         if os.path.isdir(self._root / relative):  # noqa: PTH112  never raises
             raise ValueError("is a folder")
         return relative
+
+    def _is_kept(self, compared: str) -> bool:
+        """Whether a path lies where no output lands: among the specs, too, unless that is the whole project."""
+        specs_folder = folded(os.path.normpath(self._specs))
+        return compared.split("/")[0] in _KEPT or compared.startswith(f"{specs_folder}/")
 
 
 def _same_output(one: tuple[Mark, Variant], other: tuple[Mark, Variant]) -> Iterator[Problem]:

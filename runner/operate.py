@@ -11,7 +11,7 @@ from runner.edge.world import World
 from runner.errors import RunnerError, StateConflict
 from runner.journal import Journal
 from runner.refresh import is_claimed, job_of
-from runner.state import Abandoned, Forgiven, Removed, State, Stopped, Submitted, dump, load
+from runner.state import Abandoned, Forgiven, Removed, State, Stopped, Submitted, Unreadable, dump, load
 from runner.task import COLLECTED, ENDED, OPEN, STAGED, VOID, Task
 
 
@@ -101,9 +101,11 @@ def _check_unclaimed(world: World, task: Task) -> None:
         )
 
 
-def remove(journal: Journal, ids: Sequence[str]) -> list[Task]:
-    """Take tasks out of the state altogether."""
+def remove(world: World, journal: Journal, ids: Sequence[str]) -> list[Task]:
+    """Take tasks out of the state altogether.  Raises RunnerError while another run is at work on one."""
     tasks = [find_task(journal.state, id) for id in ids]
+    for task in tasks:
+        _check_unclaimed(world, task)
     journal.write(Removed(tuple(task.id for task in tasks)))
     return tasks
 
@@ -125,7 +127,7 @@ def push(world: World, document: bytes, *, force: bool) -> State:
     """Replace the state by ``document``.  Raises StateConflict for another lineage or an older serial."""
     pushed = load(document)
     current = world.store.read()
-    held = State() if current is None else load(current)
+    held = _held(current, force=force)
     if not force and held.lineage not in (None, pushed.lineage):
         raise StateConflict(
             f"the state is of lineage {held.lineage}, the file of {pushed.lineage}: they are not the same state",
@@ -142,3 +144,13 @@ def push(world: World, document: bytes, *, force: bool) -> State:
     except Conflict:
         raise StateConflict("another run changed the state meanwhile", hint="Run the same command again.") from None
     return written
+
+
+def _held(document: bytes | None, *, force: bool) -> State:
+    """The state that is to be replaced; a damaged one counts for nothing when it is to be replaced by force."""
+    try:
+        return State() if document is None else load(document)
+    except Unreadable:
+        if force:
+            return State()
+        raise

@@ -177,6 +177,8 @@ class Plan:
         }
 
 
+ANY_CURRENCY = "*"
+"""Names, among limits of cost, all currencies that are not named."""
 A_PERSON_DECIDES = "a person decides"
 
 _APPROVED = (Action.SUBMIT, Action.CANCEL)
@@ -380,8 +382,9 @@ def _exceeded_cost(submits: Sequence[Change], allowed: Mapping[str, float], name
         if len(spent) > 1:
             return [Over(name, allowed[""], None)]
         allowed = dict.fromkeys(spent, allowed[""])
+    other = allowed.get(ANY_CURRENCY, 0.0)
     return [
-        Over(name, allowed.get(currency, 0.0), money, currency)
+        Over(name, allowed.get(currency, other), money, currency)
         for currency, money in sorted(spent.items())
-        if money > allowed.get(currency, 0.0)
+        if money > allowed.get(currency, other)
     ]

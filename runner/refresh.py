@@ -27,6 +27,8 @@ class News:
     unsettled: dict[str, Unsettled] = field(default_factory=dict)
     busy: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    refused: frozenset[str] = frozenset()
+    """Tasks of which their provider refuses to say anything."""
     errors: dict[str, RunnerError] = field(default_factory=dict)
     """Why a provider could not be asked at all, such as for want of a key, by its name."""
 
@@ -65,9 +67,13 @@ def refresh(world: World, state: State, *, offline: bool = False, only: Callable
             asked.append(task)
     warnings = []
     errors: dict[str, RunnerError] = {}
+    refused = set()
     for task, answer in _ask_all(world, asked):
         if isinstance(answer, str | RunnerError):
-            if isinstance(answer, str):
+            if isinstance(answer, Refused) and not answer.credentials:
+                refused.add(task.id)
+                warnings.append(_trouble(task, answer))
+            elif isinstance(answer, str):
                 warnings.append(answer)
             else:
                 errors.setdefault(task.provider, answer)
@@ -78,7 +84,7 @@ def refresh(world: World, state: State, *, offline: bool = False, only: Callable
         events += found
         if unsettled is not None:
             news.unsettled[task.id] = unsettled
-    return News(tuple(events), news.unsettled, news.busy, tuple(warnings), errors)
+    return News(tuple(events), news.unsettled, news.busy, tuple(warnings), frozenset(refused), errors)
 
 
 def fold_all(state: State, events: Iterable[Event]) -> State:
@@ -112,7 +118,7 @@ def _ask(world: World, task: Task) -> _Answer | str | RunnerError:
         provider = world.providers[task.provider]
         return (_settle if task.phase == STAGED else _check)(world, provider, task)
     except ProviderError as error:
-        return error if isinstance(error, Refused) and error.credentials else _trouble(task, error)
+        return error if isinstance(error, Refused) else _trouble(task, error)
     except RunnerError as error:
         return error
 

@@ -15,6 +15,7 @@ from runner.edge.world import World
 from runner.errors import Busy, InvalidDocuments, Problem, RunnerError, Unsure
 from runner.estimate import tokens as estimate_tokens
 from runner.fingerprint import digest_of
+from runner.inputs import check_key
 from runner.known import Known, gather, unpack
 from runner.model import Offer, Selector, choose, modality_problems, parameter_problems
 from runner.plan import Demand, Tokens
@@ -67,11 +68,15 @@ class Offers:
         self._asked: dict[str, Sequence[Offer] | RunnerError] = {}
 
     def of(self, provider: str) -> Sequence[Offer] | None:
-        """None when they cannot be known: offline, or the provider did not answer.  Raises Refused."""
+        """None when they cannot be known: offline, or the provider did not answer.  Raises any other trouble."""
         if provider not in self._asked:
             self._asked[provider] = self._ask(self._world.providers[provider])
         offers = self._asked[provider]
-        return None if isinstance(offers, RunnerError) else offers
+        if isinstance(offers, RunnerError):
+            if self._offline or isinstance(offers, Busy | Unsure):
+                return None
+            raise offers
+        return offers
 
     def why_not(self, provider: str) -> RunnerError:
         error = self._asked[provider]
@@ -83,7 +88,7 @@ class Offers:
             return RunnerError("offers are not asked for offline")
         try:
             return provider.offers()
-        except (Busy, Unsure) as error:
+        except RunnerError as error:
             return error
 
 
@@ -107,6 +112,7 @@ def resolve(
 
 def together(errors: Sequence[RunnerError]) -> RunnerError:
     """One error that says all: problems of files in one list, the gravest exit code."""
+    errors = list(dict.fromkeys(errors))
     if len(errors) == 1:
         return errors[0]
     problems = [problem for error in errors if isinstance(error, InvalidDocuments) for problem in error.problems]
@@ -265,13 +271,16 @@ def measure(world: World, rendering: Rendering) -> Ledger:
 
 
 def _records(world: World, rendering: Rendering) -> Iterator[Record]:
-    salt, samples = rendering.batch.salt, rendering.batch.spec.samples
+    spec = rendering.batch.spec
+    salt, samples, key = rendering.batch.salt, spec.samples, spec.input.key
     limit = rendering.batch.offer.max_input if rendering.batch.offer else None
     name = f"rendering {rendering.batch.spec.name}"
     frame = rendering.frame
     extra = len(frame.before) + 32 + len(frame.between) + len(frame.after) + 1
     sha256 = hashlib.sha256
     for count, (row, text) in enumerate(rendering.bodies()):
+        if key is not None and key not in row.values:
+            check_key(spec, row.values, row.number)
         try:
             body = text.encode()
         except UnicodeEncodeError:

@@ -90,6 +90,7 @@ class Submission:
         self._base = base
         self._covered = covered
         self._ours = set(ours)
+        self._foreign: dict[str, DigestMap] = {}
         self._closed: dict[str, str] = {}
         self._sent: dict[str, int] = {}
         """Shards by spec that the provider has, or may have."""
@@ -183,14 +184,20 @@ class Submission:
             for task in state.tasks.values():
                 if task.id in self._ours or not _alive(task) or _alive(self._base.tasks.get(task.id)):
                     continue
-                theirs = DigestMap()
-                for identity in identities(self._world.store.get(task.shard)):
-                    theirs.add(identity)
+                theirs = self._requests_of(task)
                 if any(identity in theirs for item in group for identity in item.file.shard):
                     return f"another run has begun some of the same requests, as task {task.id}"
             return ""
 
         return guard
+
+    def _requests_of(self, task: Task) -> DigestMap:
+        """The requests of another run's task, read once."""
+        if task.shard not in self._foreign:
+            self._foreign[task.shard] = DigestMap()
+            for identity in identities(self._world.store.get(task.shard)):
+                self._foreign[task.shard].add(identity)
+        return self._foreign[task.shard]
 
     def _stage(self, begun: list[tuple[_Item, Task]]) -> tuple[float, list[tuple[_Item, Task, Upload]]]:
         """Upload, and record what may now be started, and when that was."""
@@ -210,11 +217,22 @@ class Submission:
             raise Interrupted
         try:
             self._journal.write(*events)
-        except Overtaken as error:  # our claim was lost: another run answers for these now
-            for item, _ in begun:
-                self.report.note(item.spec, "skipped", error.message)
-            return now, []
+        except Overtaken:  # of one of them at least: find out which
+            self._journal.write(*[event for event in events if isinstance(event, Voided)])
+            staged = [one for one in staged if self._stage_alone(now, *one)]
         return now, staged
+
+    def _stage_alone(self, at: float, item: _Item, task: Task, upload: Upload) -> bool:
+        """Whether the task is still ours to start: neither cancelled, nor claimed by another run."""
+        try:
+            self._journal.write(Staged(task.id, self._world.who, at, upload.marker))
+        except Overtaken as error:
+            self.report.note(item.spec, "skipped", error.message)
+            left = self._journal.state.tasks.get(task.id)
+            if left is not None and left.claim == task.claim:
+                self._journal.write(Voided(task.id, error.message))
+            return False
+        return True
 
     def _start(self, staged_at: float, staged: list[tuple[_Item, Task, Upload]]) -> None:
         """Start them all at once; every id is written as soon as it is there, however long the others take."""
@@ -233,13 +251,16 @@ class Submission:
             refused = [Removed((task.id,)) for _, task, answer in news if isinstance(answer, Refused | Busy)]
             at = self._world.clock.now()
             try:
-                self._journal.write(*[Submitted(id, remote, at) for id, remote in unwritten.items()], *refused)
-                unwritten = {}
+                state = self._journal.write(*[Submitted(id, remote, at) for id, remote in unwritten.items()], *refused)
+                unwritten = {id: remote for id, remote in unwritten.items() if not _knows(state, id, remote)}
+                trouble = None
             except (OSError, RunnerError) as error:
                 trouble = error
         answers += [(item, None) for call, (item, _) in calls.items() if not call.done()]
         if unwritten:
             raise _unrecorded(unwritten, trouble)
+        if trouble is not None:
+            raise trouble
         for item, answer in answers:
             if not isinstance(answer, Refused | Busy):
                 self._sent[item.spec] = self._sent.get(item.spec, 0) + 1
@@ -325,11 +346,16 @@ def _job(item: _Item, task: Task) -> Job:
     return replace(job_of(task), file=item.file.path)
 
 
+def _knows(state: State, id: str, remote_id: str) -> bool:
+    """Whether the id of a started task is in the state: not so if a person removed the task meanwhile."""
+    return id in state.tasks and state.tasks[id].remote_id == remote_id
+
+
 def _unrecorded(started: Mapping[str, str], error: Exception | None) -> RunnerError:
     """The disk refused the record of what was started: a person gets the ids, which are known nowhere else."""
     return RunnerError(
-        f"{len(started)} tasks were started, and the state could not be written: {error}",
-        hint="Once it can be, adopt them:",
+        f"{len(started)} tasks were started, and the state does not hold them: {error or 'removed meanwhile'}",
+        hint="Once it can be written, adopt them:",
         commands=[f"runner state adopt {id} {remote_id}" for id, remote_id in started.items()],
     )
 

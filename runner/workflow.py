@@ -20,7 +20,7 @@ from runner.edge.world import World
 from runner.errors import LimitExceeded, RunnerError, StalePlan
 from runner.journal import Journal
 from runner.outcome import Outcome
-from runner.plan import Facts, Plan, make_plan, over_limits
+from runner.plan import ANY_CURRENCY, Facts, Plan, make_plan, over_limits
 from runner.project import Limits
 from runner.refresh import News, fold_all, refresh
 from runner.resolve import Options, Resolved, resolve, together
@@ -133,13 +133,18 @@ def allowed(limits: Limits, per_spec: Limits, allow: Mapping[str, float]) -> tup
             )
         target = per_spec if scope else limits
         if key == "cost":
-            changed = replace(target, cost=dict.fromkeys(target.cost or [""], value))
+            changed = replace(target, cost=_costs(target.cost or {"": 0.0}, value))
         elif key == "requests":
             changed = replace(target, requests=int(value))
         else:
             changed = replace(target, tokens=int(value))
         limits, per_spec = (limits, changed) if scope else (changed, per_spec)
     return limits, per_spec
+
+
+def _costs(limits: Mapping[str, float], value: float) -> Mapping[str, float]:
+    """Every currency's limit lifted to ``value``, those that had none among them."""
+    return dict.fromkeys(limits if "" in limits else [*limits, ANY_CURRENCY], value)
 
 
 # ---- apply ---------------------------------------------------------------------------------------------------------

@@ -133,9 +133,7 @@ def test_links_lead_somewhere() -> None:
     assert broken == []
 
 
-FORBIDDEN = re.compile(
-    r"pypi\.|files\.pythonhosted|registry\.npmjs|/simple\b|index-url [h/]|/root/|/home/\w|/tmp/"
-)
+FORBIDDEN = re.compile(r"pypi\.|files\.pythonhosted|registry\.npmjs|/simple\b|index-url [h/]|/root/|/home/\w|/tmp/")
 
 
 def test_documents_name_no_registry_and_no_machine() -> None:

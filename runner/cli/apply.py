@@ -50,7 +50,7 @@ def run_apply(
     if approval.digest is not None:
         prepared.check()
     check_approval(prepared.plan, approval)
-    if not as_json:
+    if not as_json and (prepared.plan.changes or not prepared.errors):
         show.say(plan_lines(prepared.plan, show.paint, decisions=False))
     if not approved and prepared.plan.has_changes and not _confirmed():
         click.echo("Nothing was done.")

@@ -30,10 +30,9 @@ pass_context = click.make_pass_decorator(Context)
 
 
 @contextmanager
-def open_project(context: Context) -> Iterator[tuple[World, list[Spec], Journal]]:
+def open_world(context: Context) -> Iterator[tuple[World, list[Spec]]]:
     """The project that the options point at; what it opens is closed again.  Raises RunnerError."""
     from runner.connect import connect
-    from runner.journal import Journal
     from runner.load import find_root, load
 
     root = find_root(context.start)
@@ -42,6 +41,15 @@ def open_project(context: Context) -> Iterator[tuple[World, list[Spec], Journal]
         world = connect(root, project, closing)
         world.progress = show.Progress()
         closing.callback(lambda: tidy(world))
+        yield world, specs
+
+
+@contextmanager
+def open_project(context: Context) -> Iterator[tuple[World, list[Spec], Journal]]:
+    """As `open_world`, with the state read."""
+    from runner.journal import Journal
+
+    with open_world(context) as (world, specs):
         yield world, specs, Journal(world.store, world.unique)
 
 

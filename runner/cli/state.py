@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from runner.cli import show
-from runner.cli.context import Context, open_project, pass_context
+from runner.cli.context import Context, open_project, open_world, pass_context
 
 
 @click.group()
@@ -77,8 +77,8 @@ def rm(context: Context, tasks: tuple[str, ...]) -> None:
     """Take tasks out of the state; what they answered is forgotten, and will be asked again."""
     from runner.operate import remove
 
-    with open_project(context) as (_, _, journal):
-        removed = remove(journal, tasks)
+    with open_project(context) as (world, _, journal):
+        removed = remove(world, journal, tasks)
     show.say([f"removed {task.id} of {task.batch}" for task in removed])
 
 
@@ -86,7 +86,7 @@ def rm(context: Context, tasks: tuple[str, ...]) -> None:
 @pass_context
 def pull(context: Context) -> None:
     """Print the state document as it is stored."""
-    with open_project(context) as (world, _, _):
+    with open_world(context) as (world, _):
         document = world.store.read()
     click.echo((document or b"").decode(), nl=False)
 
@@ -99,6 +99,6 @@ def push(context: Context, file: Path, force: bool) -> None:
     """Replace the state by FILE."""
     from runner.operate import push as push_document
 
-    with open_project(context) as (world, _, _):
+    with open_world(context) as (world, _):
         written = push_document(world, file.read_bytes(), force=force)
     show.say([f"The state is now at serial {written.serial}."])

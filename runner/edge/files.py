@@ -37,6 +37,14 @@ def write_atomic(path: Path, chunks: Iterable[bytes]) -> str:
     return sha.hexdigest()
 
 
+def make_folder(folder: Path) -> None:
+    """A folder, durably: its entry in the one above it, too."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        flush_folder(folder.parent)
+
+
 def flush_folder(folder: Path) -> None:
     """Make renames in ``folder`` durable."""
     descriptor = os.open(folder, os.O_RDONLY)
@@ -64,7 +72,7 @@ class Spooled:
     """A file being written under a temporary name, that is kept only when `keep` is called."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         handle, name = tempfile.mkstemp(prefix=TEMPORARY, dir=folder)
         self.path = Path(name)
         self.file: IO[bytes] = os.fdopen(handle, "w+b", buffering=1 << 20)
@@ -86,7 +94,7 @@ class Spooled:
         self.file.close()
         self.path.chmod(0o666 & ~_UMASK)
         target = place(self.sha256)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         self.path.replace(target)
         flush_folder(target.parent)
         return self.sha256

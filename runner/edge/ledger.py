@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+from typing import IO
 
 from runner.edge.files import TEMPORARY
 
@@ -33,16 +34,24 @@ Record = tuple[bytes, int, int]
 class Ledger:
     """Read any number of times, in input order."""
 
-    def __init__(self, records: bytes | Path) -> None:
+    def __init__(self, records: bytes | Path | IO[bytes]) -> None:
         self._records = records
 
     def __iter__(self) -> Iterator[Record]:
         if isinstance(self._records, bytes):
             yield from RECORD.iter_unpack(self._records)
-            return
-        with self._records.open("rb", buffering=0) as file:
-            while chunk := file.read(RECORD.size * _CHUNK):
-                yield from RECORD.iter_unpack(chunk)
+        elif isinstance(self._records, Path):
+            with self._records.open("rb", buffering=0) as file:
+                yield from _unpack(file.fileno())
+        else:
+            yield from _unpack(self._records.fileno())
+
+
+def _unpack(descriptor: int) -> Iterator[Record]:
+    offset = 0
+    while chunk := os.pread(descriptor, RECORD.size * _CHUNK, offset):
+        yield from RECORD.iter_unpack(chunk)
+        offset += len(chunk)
 
 
 class LedgerCache:
@@ -76,7 +85,10 @@ class LedgerCache:
         if key and path.parent == self._folder:
             path = path.replace(self._path(batch, key))
             self._forget(batch, path)
-        return Ledger(path)
+            return Ledger(path)
+        file = path.open("rb", buffering=0)
+        path.unlink()  # nobody finds it again: it goes when it is closed
+        return Ledger(file)
 
     def _forget(self, batch: str, new: Path) -> None:
         """Drop the batch's older ledgers, but for those that another run may still be reading."""

@@ -16,7 +16,7 @@ import math
 import shutil
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from io import BufferedReader
 from pathlib import Path
@@ -40,7 +40,7 @@ def fingerprint(grounds: Grounds, path: str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read(grounds: Grounds, path: str) -> Iterator[Row]:
+def read(grounds: Grounds, path: str) -> Generator[Row, None, None]:
     """The rows of the file at ``path``, relative to the project's root, in order.
 
     Its name says what it is, as in ``x.csv.gz``.

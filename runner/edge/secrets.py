@@ -34,6 +34,10 @@ def _sound(value: str, source: str, provider: str) -> str:
         raise CredentialsError(
             f"provider {provider} needs a secret, and {source} is not set or empty", hint=f"set {source}"
         )
+    if value != value.strip():
+        raise CredentialsError(
+            f"the secret of provider {provider} in {source} has blanks around it", hint="take them away"
+        )
     if not (value.isascii() and value.isprintable()):
         raise CredentialsError(
             f"the secret of provider {provider} in {source} holds a line break or a character outside ASCII",

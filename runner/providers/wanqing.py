@@ -250,7 +250,9 @@ class Wanqing:
         return Unknown("the provider's list of tasks is not complete")
 
     def check(self, job: Job) -> Progress:
-        task = self._task(job.remote_id)
+        return self._progress(self._task(job.remote_id))
+
+    def _progress(self, task: Mapping[str, Any]) -> Progress:
         progress = get(task, "progress")
         raw = text(get(task, "status"))
         return Progress(
@@ -302,7 +304,8 @@ class Wanqing:
             if error.credentials:
                 raise
             none = error
-        if _owes_results(self.check(job)):
+        task = self._task(job.remote_id)
+        if _owes_results(self._progress(task), has_output=get(task, "outputDataFile") is not None):
             raise none
         return ""
 
@@ -406,8 +409,10 @@ def _file_name(job: Job) -> str:
     return f"{job.name}.jsonl"
 
 
-def _owes_results(progress: Progress) -> bool:
-    """Whether an ended task must have an output file: one answer in it is enough."""
+def _owes_results(progress: Progress, *, has_output: bool) -> bool:
+    """Whether an ended task must have an output file: one answer in it is enough, unless it failed and names none."""
+    if progress.phase is Phase.FAILED and not has_output:
+        return False
     if progress.succeeded is not None and (progress.succeeded or progress.failed):
         return progress.succeeded > 0
     return progress.phase is Phase.SUCCEEDED or not progress.phase.ended
