@@ -420,7 +420,8 @@ class Apply:
         if known and known.published and known.published.key == publish_key(one.batch, needs):
             return known.published.counts
         counts = estimate_counts(needs, one.demand.rows)
-        if one.held and not any(task.on_its_way for task in needs):  # what was not sent is not going to be
+        held = one.held or (known is not None and known.cancelled)
+        if held and not any(task.on_its_way for task in needs):  # what was not sent is not going to be
             return replace(counts, missing=counts.missing + counts.pending, pending=0)
         return counts
 

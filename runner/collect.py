@@ -154,12 +154,13 @@ def _read(world: World, task: Task, provider: Provider, spooled: Spooled, judge:
     for position in range(task.requests):
         positions.add(requests[position * WIDTH : (position + 1) * WIDTH], position)
     records = bytearray(OUTCOME.pack(LOST, 0, 0) * task.requests)
-    unreadable = strangers = tokens_in = tokens_out = 0
+    unreadable = foreign = strangers = tokens_in = tokens_out = 0
     for offset, line in _numbered_lines(spooled):
         try:
             result = provider.decode(line)
         except (ValueError, RecursionError):
             unreadable += 1
+            foreign += not line.lstrip().startswith(b"{")
             continue
         result = judge(result)
         found = _position(positions, result.request)
@@ -172,9 +173,9 @@ def _read(world: World, task: Task, provider: Provider, spooled: Spooled, judge:
             tokens_in += result.usage.input_tokens or 0
             tokens_out += result.usage.output_tokens or 0
     letters = bytes(records[:: OUTCOME.size])
-    if unreadable + strangers and letters.count(LOST) == task.requests:
+    if foreign and foreign == unreadable and not strangers and letters.count(LOST) == task.requests:
         # A page of some gateway, say.  Were it taken for the results, every row would be asked, and paid, again.
-        raise NoResults(f"none of the {unreadable + strangers:,} lines handed over is a result of it")
+        raise NoResults(f"none of the {foreign:,} lines handed over is a result")
     answered, lost, retryable = letters.count(ANSWERED), letters.count(LOST), letters.count(RETRYABLE)
     again = (lost if task.retryable else 0) + retryable
     if not task.retryable:

@@ -34,11 +34,11 @@ class Holdings:
         before = self.resolved[name]
         if fresh.batch.fingerprint != before.batch.fingerprint:
             return  # edited since: the next apply's affair
-        if _asks_nothing(fresh):
-            self._whole[name] = True
+        served = _asks_nothing(fresh)
+        self._whole[name] = self._whole[name] or served
         demand = replace(before.demand, needs=fresh.demand.needs)
         self.resolved[name] = replace(
-            before, demand=demand, seen=fresh.seen, distinct=fresh.distinct, borrows=fresh.borrows
+            before, demand=demand, seen=fresh.seen, distinct=fresh.distinct, borrows=before.borrows and not served
         )
 
     def is_whole(self, name: str) -> bool:

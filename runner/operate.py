@@ -44,7 +44,8 @@ def retry(journal: Journal, names: Sequence[str], scope: str) -> list[Task]:
         task
         for name in names
         for task in journal.state.of(name)
-        if task.phase == COLLECTED or (task.on_its_way and task.stopped)
+        if (task.phase == COLLECTED and (scope == "all" or task.counts[1] or task.counts[2]))
+        or (task.on_its_way and task.stopped)
     ]
     journal.write(Forgiven(tuple(task.id for task in tasks), scope, tuple(names)))
     return tasks

@@ -73,5 +73,13 @@ class Outcome:
         document["rows"] = {name: counts.to_json() for name, counts in self.rows.items()}
         document["warnings"] = list(dict.fromkeys(self.warnings))
         document["errors"] = [error.message for error in self.errors]
-        document["unresolved"] = [{"task": task.id, "spec": task.batch, "name": task.name} for task in self.unresolved]
+        document["unresolved"] = [
+            {
+                "task": task.id,
+                "spec": task.batch,
+                "name": task.name,
+                "commands": [f"runner state adopt {task.id} REMOTE_ID", f"runner state abandon {task.id}"],
+            }
+            for task in self.unresolved
+        ]
         return document

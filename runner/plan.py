@@ -280,6 +280,8 @@ def _open_action(task: Task, facts: Facts, now: float) -> tuple[Action, str]:
     can_cancel = task.provider in facts.cancels and not task.stopped
     if facts.removed.get(task.batch) == "cancel" and can_cancel:
         return Action.CANCEL, "its spec was removed"
+    if facts.removed.get(task.batch) == "cancel" and not task.stopped:
+        return Action.WAIT, "its spec was removed; the provider cannot cancel, so it goes on and is paid"
     if gave_up(task, now) and not task.stopped:
         if can_cancel:
             return Action.CANCEL, "longer than wait.give_up"

@@ -26,6 +26,7 @@ from runner.request import identify
 from runner.shard import TooLarge, cut
 from runner.spec import Spec
 from runner.state import Coverage, Pin, State, condition
+from runner.task import ABANDONED, VOID
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,13 @@ def selector_key(selector: Selector) -> str:
     return digest_of({key: value for key, value in asdict(selector).items() if value not in (None, (), [])})
 
 
+def _needs(state: State, *ids: Iterable[str]) -> tuple[str, ...]:
+    """The tasks that hold a batch's requests, those among them whose answers others have overtaken."""
+    gone = (VOID, ABANDONED)
+    found = {id for some in ids for id in some if id in state.tasks and state.tasks[id].phase not in gone}
+    return tuple(sorted(found))
+
+
 def _still_holds(covered: Coverage, key: str, spec: Spec) -> bool:
     return covered.current and covered.key == key and covered.attempts == spec.attempts
 
@@ -202,7 +210,7 @@ def _resolve(
     before = state.batches.get(spec.name)
     covered = before.covered if before else None
     if covered and key and _still_holds(covered, key, spec) and not options.sample:
-        needs = tuple(id for id in covered.needs if id in state.tasks)
+        needs = _needs(state, covered.needs)
         demand = _finish(
             world, state, batch, Demand(spec.name, spec.provider, batch.model, covered.rows, 0, needs=needs)
         )
@@ -220,6 +228,7 @@ def _resolve(
             where=str(spec.at("input")),
             hint="Fill the file, or remove the spec.",
         )
+    needs = _needs(state, look.needs, covered.needs if covered and key and covered.key == key else ())
     demand = Demand(
         spec.name,
         spec.provider,
@@ -231,7 +240,7 @@ def _resolve(
         reason=explain(covered.fingerprint if covered else None, fingerprint, look.fresh, look.again),
         tokens=Tokens(look.tokens, _output_bound(spec, offer, len(look.todo))) if look.todo else None,
         price=offer.price if offer else None,
-        needs=look.needs,
+        needs=needs,
     )
     return Resolved(
         batch,
@@ -240,7 +249,7 @@ def _resolve(
         ledger,
         look.todo,
         pin,
-        seen={id: condition(state.tasks.get(id)) for id in look.needs},
+        seen={id: condition(state.tasks.get(id)) for id in needs},
         complete=options.sample is None and not held,
         held=held,
         borrows=look.borrowed,
@@ -352,7 +361,7 @@ class _Look:
             if plan(digest):
                 todo.append(count - 1)
                 tokens += estimate
-                again += value is not None and not unpack(value).new
+                again += value is not None
                 yield digest, size
             elif not self.borrowed:
                 self.borrowed = self._planned.by_other(digest)

@@ -57,3 +57,12 @@ def test_a_pattern_that_runs_away_is_stopped() -> None:
         first, second = judge(answer), judge(answer)
     assert first == second
     assert first.failure == Failure("schema_mismatch", "the schema cannot be checked: it takes more than 2 s", False)
+
+
+@pytest.mark.parametrize("text", ["1" * 400, "NaN", "Infinity", "-" + "9" * 5000])
+def test_a_number_that_the_schema_cannot_divide(text: str) -> None:
+    """Too large, or none at all: the row fails, and nothing else does."""
+    judge = judge_for({"type": "number", "multipleOf": 0.5})
+    result = judge(Result("00", text=text))
+    assert result.failure is not None
+    assert (result.failure.code, result.failure.retryable) == ("schema_mismatch", False)

@@ -172,7 +172,7 @@ def test_killed_at_every_effect_of_a_submit_at_wanqing(farm: Farm, server: Serve
         whole(server, project, name)
         return code
 
-    assert farm.sweep(kill).count(KILLED) > 15
+    assert farm.sweep(kill).count(KILLED) > 12  # how many writes there are depends on which ids come in together
     assert sum(operated) > 0
 
 

@@ -145,5 +145,12 @@ def test_json() -> None:
         "rows": {"a": {"succeeded": 5, "failed": 3, "missing": 1, "pending": 2, "total": 11}},
         "warnings": ["twice", "once"],
         "errors": ["no"],
-        "unresolved": [{"task": "t-9", "spec": "b", "name": "b-abababababababab-1"}],
+        "unresolved": [
+            {
+                "task": "t-9",
+                "spec": "b",
+                "name": "b-abababababababab-1",
+                "commands": ["runner state adopt t-9 REMOTE_ID", "runner state abandon t-9"],
+            }
+        ],
     }

@@ -96,7 +96,11 @@ TASKS: list[tuple[dict[str, Any], dict[str, Any], list[tuple[Action, str]]]] = [
     ({"phase": OPEN}, REMOVED, [(CANCEL, "its spec was removed")]),
     ({"phase": OPEN}, {**REMOVED, "removed": {"a": "keep"}}, [(WAIT, "submitted, 0 of 3 done")]),
     ({"phase": OPEN}, {**REMOVED, "removed": {"b": "cancel"}}, [(WAIT, "submitted, 0 of 3 done")]),
-    ({"phase": OPEN}, {**REMOVED, "cancels": frozenset()}, [(WAIT, "submitted, 0 of 3 done")]),
+    (
+        {"phase": OPEN},
+        {**REMOVED, "cancels": frozenset()},
+        [(WAIT, "its spec was removed; the provider cannot cancel, so it goes on and is paid")],
+    ),
     ({"phase": OPEN, "stopped": "cancelled"}, REMOVED, [(WAIT, "submitted, 0 of 3 done")]),
     ({"phase": ENDED, "ending": "succeeded"}, REMOVED, [(COLLECT, "finished")]),
     # Longer than wait.give_up.

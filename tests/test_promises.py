@@ -464,3 +464,82 @@ def test_a_broken_spec_holds_up_no_collecting(tmp_path: Path) -> None:
     made.spec("gamma", rows=1, provider="real")
     made.apply(code=4)
     assert made.statuses("alpha") == ["succeeded"] * 3
+
+
+def test_overlapping_specs_pay_once_when_the_queue_is_full(tmp_path: Path) -> None:
+    """One spec's rows are a part of another's, and the provider turns both away twice: each row is sent once."""
+    made = project(tmp_path, {**FULL, "times": 2})
+    made.spec("alpha", rows=[f"row {number}" for number in range(6)])
+    made.spec("beta", rows=[f"row {number}" for number in range(10)])
+    made.finish()
+    assert (made.bill()["requests"], made.bill()["duplicates"]) == (10, [])
+    assert (made.statuses("alpha"), made.statuses("beta")) == (["succeeded"] * 6, ["succeeded"] * 10)
+
+
+def test_a_spec_equal_to_another_is_published_with_it(tmp_path: Path) -> None:
+    """All its requests are another's, which had to wait for room: both outputs are there when the apply ends."""
+    made = project(tmp_path, FULL)
+    for name in ("alpha", "beta"):
+        made.spec(name, rows=["same", "rows"])
+    made.finish()
+    assert (made.statuses("alpha"), made.statuses("beta")) == (["succeeded"] * 2, ["succeeded"] * 2)
+    assert made.bill()["requests"] == 2
+
+
+def test_a_page_in_place_of_results_costs_nothing(tmp_path: Path) -> None:
+    """Something that is no result file at all is not collected, and nothing is asked again because of it."""
+    made = project(tmp_path, {"on": "download", "do": "garbage", "times": 1})
+    made.spec(rows=5)
+    done = made.call("apply", "--yes", "--wait")
+    assert (done.code, made.requests()) == (1, 0)
+    assert "is a result" in done.err
+    without_faults(made)
+    made.finish()
+    assert made.statuses() == ["succeeded"] * 5
+    assert made.bill()["requests"] == 5
+
+
+def test_no_task_is_removed_while_it_is_started(tmp_path: Path) -> None:
+    """`state rm` and `state abandon` leave a task alone that a living run has in its hands."""
+    made = project(tmp_path, {"on": "create", "do": "latency", "seconds": 3})
+    made.spec(rows=1)
+    run = spawn("apply", "--yes", "--wait", cwd=tmp_path)
+    phases: list[str] = []
+    while phases != ["staged"]:
+        time.sleep(0.05)
+        if (tmp_path / ".runner/state.json").exists():
+            phases = [task.get("phase", "") for task in made.state()["tasks"].values()]
+    (id,) = made.state()["tasks"]
+    for command in ("rm", "abandon"):
+        refused = made.call("state", command, id)
+        assert (refused.code, "another run is at work" in refused.err) == (1, True)
+    assert finished(run).code == 0
+    assert made.bill()["requests"] == 1
+
+
+def test_one_cancelled_batch_takes_no_neighbour_along(tmp_path: Path) -> None:
+    """Four tasks travel together; one is cancelled during the upload, and the other three are started."""
+    made = project(tmp_path)
+    for name in ("alpha", "beta", "gamma", "delta"):
+        made.spec(name, rows=[f"{name} asks"])
+    from runner.submit import Submission
+
+    original = Submission._stage
+
+    def stage(self: Submission, begun: Any) -> Any:
+        made.call("cancel", "alpha")
+        return original(self, begun)
+
+    with mock.patch.object(Submission, "_stage", stage):
+        made.finish(code=7)
+    assert [made.statuses(name) for name in ("beta", "gamma", "delta")] == [["succeeded"]] * 3
+    assert sorted(task["name"].partition("-")[0] for task in made.bill()["tasks"]) == ["beta", "delta", "gamma"]
+
+
+def test_an_exhausted_row_leaves_nothing_to_do(tmp_path: Path) -> None:
+    """After the last attempt the output is written, and the next plan is empty."""
+    made = project(tmp_path, {"on": "task", "do": "fail-rows", "rows": [1], "status_code": 500})
+    made.spec(rows=3)
+    for _ in range(3):
+        made.finish(code=7)
+    assert made.plan()["changes"] == []

@@ -16,7 +16,7 @@ from runner.cli.context import tidy
 from runner.edge.world import World
 from runner.errors import RunnerError
 from runner.journal import Journal
-from runner.report.text import json_line, outcome_lines, plan_lines
+from runner.report.text import decision_lines, json_line, outcome_lines, plan_lines
 from runner.spec import Spec
 from runner.workflow import Approval, Request, carry_out, check_approval, load_plan, prepare
 
@@ -62,6 +62,8 @@ def run_apply(
     tidy(world)
     if as_json:
         click.echo(json_line(outcome.to_json()))
+        for task in outcome.unresolved:
+            show.warn("\n".join(decision_lines(task.batch, task.id, name=task.name)))
     else:
         lines = outcome_lines(outcome, show.paint)
         show.say(["", *lines] if lines else [])

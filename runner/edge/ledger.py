@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import struct
 import tempfile
+import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import IO
 
 from runner.edge.files import TEMPORARY
 
@@ -34,8 +34,11 @@ Record = tuple[bytes, int, int]
 class Ledger:
     """Read any number of times, in input order."""
 
-    def __init__(self, records: bytes | Path | IO[bytes]) -> None:
+    def __init__(self, records: bytes | Path | int) -> None:
+        """``records`` themselves, the file that holds them, or the descriptor of one that is closed with the ledger."""
         self._records = records
+        if isinstance(records, int):
+            weakref.finalize(self, os.close, records)
 
     def __iter__(self) -> Iterator[Record]:
         if isinstance(self._records, bytes):
@@ -44,7 +47,7 @@ class Ledger:
             with self._records.open("rb", buffering=0) as file:
                 yield from _unpack(file.fileno())
         else:
-            yield from _unpack(self._records.fileno())
+            yield from _unpack(self._records)
 
 
 def _unpack(descriptor: int) -> Iterator[Record]:
@@ -86,9 +89,9 @@ class LedgerCache:
             path = path.replace(self._path(batch, key))
             self._forget(batch, path)
             return Ledger(path)
-        file = path.open("rb", buffering=0)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         path.unlink()  # nobody finds it again: it goes when it is closed
-        return Ledger(file)
+        return Ledger(descriptor)
 
     def _forget(self, batch: str, new: Path) -> None:
         """Drop the batch's older ledgers, but for those that another run may still be reading."""
