@@ -170,9 +170,10 @@ class Apply:
 
     def _collected(self, task: Task, call: Future[Spooled]) -> list[Event]:
         change = task_change(task, Action.COLLECT, task.ending)
+        judge = self._judges.get(task.batch, judge_for(None))
         try:
-            spooled = call.result()
-        except Refused as error:
+            reading = read_results(self._world, task, call.result(), judge)
+        except (Refused, NoResults) as error:
             self._refused.add(task.id)
             self.outcome.note(change, "refused", error.message)
             self.outcome.errors.append(_no_results(task, error))
@@ -180,13 +181,6 @@ class Apply:
         except ProviderError as error:
             self.outcome.note(change, "busy", error.message)
             self.outcome.warnings.append(f"results of task {task.id} ({task.batch}): {error.message}")
-            return []
-        try:
-            reading = read_results(self._world, task, spooled, self._judges.get(task.batch, judge_for(None)))
-        except NoResults as error:
-            self._refused.add(task.id)
-            self.outcome.note(change, "refused", error.message)
-            self.outcome.errors.append(_no_results(task, error))
             return []
         self.outcome.note(change, "done", self._remarks(task, reading))
         return [reading.event]
