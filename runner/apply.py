@@ -305,7 +305,7 @@ class Apply:
             whole = one.complete and self._holdings.is_whole(name)
             if one.ledger is not None and whole and not current:
                 events += self._coverage(one, ())
-        self._journal.write(*events)
+        self._journal.write(*_news(self._journal.state, events))
 
     # ---- publish ---------------------------------------------------------------------------------------------------
 

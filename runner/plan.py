@@ -143,7 +143,6 @@ class Plan:
     over: tuple[Over, ...] = ()
     notes: tuple[str, ...] = ()
     """What a reader should know before the changes: counts that are upper bounds, clear-text uploads and the like."""
-    rows: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -199,8 +198,8 @@ def _approved(change: Change) -> dict[str, Any]:
 class Facts:
     """What refreshing found out, beside the state that it folded its news into.
 
-    ``busy``: tasks under another run's living claim.  ``declared``: names of the specs there are, selected or not.
-    ``removed``: what `on_remove` says for batches that have no spec any more.
+    ``busy``: tasks under another run's living claim, and whose.  ``removed``: what `on_remove` says for batches that
+    have no spec any more.
     """
 
     unsettled: Mapping[str, Unsettled] = field(default_factory=dict)
@@ -222,8 +221,7 @@ def make_plan(demands: Sequence[Demand], state: State, facts: Facts, now: float,
         changes += _demand_changes(demand, state)
     order = list(Action)
     changes.sort(key=lambda change: order.index(change.action))
-    rows = {demand.spec: demand.rows for demand in demands}
-    return Plan(tuple(changes), state.lineage, state.serial, notes=tuple(notes), rows=rows)
+    return Plan(tuple(changes), state.lineage, state.serial, notes=tuple(notes))
 
 
 def task_change(task: Task, action: Action, reason: str) -> Change:
@@ -257,17 +255,15 @@ def _task_changes(task: Task, facts: Facts, now: float) -> list[Change]:
 
 
 def _settle_reason(unsettled: Unsettled | None) -> str:
-    match unsettled and unsettled.verdict:
-        case "found":
-            return f"the interrupted start did happen: {unsettled.detail if unsettled else ''}"
-        case "absent":
+    match unsettled:
+        case Unsettled(verdict="found", detail=detail):
+            return f"the interrupted start did happen: {detail}"
+        case Unsettled(verdict="absent"):
             return "the interrupted start did not happen"
-        case "young":
-            return f"not in the provider's list yet; {unsettled.detail if unsettled else ''}"
-        case "unknown":
-            return (
-                f"whether it started cannot be looked up ({unsettled.detail if unsettled else ''}); {A_PERSON_DECIDES}"
-            )
+        case Unsettled(verdict="young", detail=detail):
+            return f"not in the provider's list yet; {detail}"
+        case Unsettled(verdict="unknown", detail=detail):
+            return f"whether it started cannot be looked up ({detail}); {A_PERSON_DECIDES}"
         case _:
             return "whether it started is not known yet"
 

@@ -177,7 +177,6 @@ def test_a_submit() -> None:
         ),
         "L",
         4,
-        rows={"a": 3},
     )
 
 
@@ -311,7 +310,7 @@ def test_a_digest_is_what_it_always_was() -> None:
     "same",
     [
         a_plan(APPROVED, lineage=None, serial=99),
-        a_plan(APPROVED, notes=("Offline.",), over=(Over("requests", 1, 10),), rows={"a": 10}),
+        a_plan(APPROVED, notes=("Offline.",), over=(Over("requests", 1, 10),)),
         *(
             a_plan([Change("c", action, "whatever", 5, 1, "t-7"), *APPROVED])
             for action in (SETTLE, COLLECT, PUBLISH, WAIT)
@@ -367,9 +366,7 @@ def test_json() -> None:
     """The document of `plan --json`, whole."""
     free = a_submit("b", cost=None, tokens=None, model=None)
     bound = a_submit("c", cost=Cost(1.23456789, "CNY", True), tokens=Tokens(7, None))
-    plan = a_plan(
-        [CANCELLED, free, bound], over=(Over("cost", 1, None), Over("cost", 1, 2.5, "CNY")), notes=("n",), rows={"b": 9}
-    )
+    plan = a_plan([CANCELLED, free, bound], over=(Over("cost", 1, None), Over("cost", 1, 2.5, "CNY")), notes=("n",))
     submit = {"action": "submit", "reason": "new", "requests": 10, "shards": 1, "task": None, "provider": "demo"}
     assert plan.to_json() == {
         "format_version": 1,
