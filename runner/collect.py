@@ -216,7 +216,7 @@ def _position(positions: DigestMap, request: str) -> int | None:
 def _letter(result: Result) -> int:
     if result.failure is None:
         return ANSWERED
-    return RETRYABLE if result.failure.retryable else FINAL
+    return RETRYABLE if result.failure.retryable and not result.exhausted else FINAL
 
 
 _RANK = {LOST: 0, RETRYABLE: 1, FINAL: 2, ANSWERED: 3}

@@ -26,9 +26,10 @@ class Unnamed(Refused, KeyError):
 class Providers(Mapping[str, Provider]):
     """The providers of runner.yaml, each built when first needed: one without a key does not hinder the others."""
 
-    def __init__(self, root: Path, configs: Mapping[str, ProviderConfig], closing: ExitStack) -> None:
+    def __init__(self, root: Path, project: Project, closing: ExitStack) -> None:
         self._root = root
-        self._configs = configs
+        self._queues = root / (project.state_folder or ".runner") / "online"
+        self._configs = project.providers
         self._closing = closing
         self._built: dict[str, Provider] = {}
         self._lock = RLock()
@@ -53,7 +54,13 @@ class Providers(Mapping[str, Provider]):
 
         http = Http()
         self._closing.callback(http.close)
-        return build(config, secret=secret, simulator_url=self._simulator(config.settings), http=http)
+        return build(
+            config,
+            http=http,
+            secret=secret,
+            simulator_url=self._simulator(config.settings),
+            folder=self._queues / config.name,
+        )
 
     def _simulator(self, settings: Mapping[str, Any]) -> Callable[[], str]:
         """Starts the embedded simulator the first time its URL is asked for; its memory outlives the process."""
@@ -81,7 +88,7 @@ class Providers(Mapping[str, Provider]):
 
 def connect(root: Path, project: Project, closing: ExitStack) -> World:
     """The project's World.  What it opens is closed with ``closing``.  Raises RunnerError."""
-    return World(root, project, open_store(root, project), Providers(root, project.providers, closing))
+    return World(root, project, open_store(root, project), Providers(root, project, closing))
 
 
 def open_store(root: Path, project: Project) -> Store:

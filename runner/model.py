@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any
@@ -143,6 +143,41 @@ def _typed(name: str, value: Any) -> Any:
     if name == "parameters":
         return {parameter: (least, most) for parameter, (least, most) in value.items()}
     return tuple(value) if name == "notes" else value
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What a provider says is on sale.  ``complete``: a model that is not in it is not on sale.
+
+    Where it is not complete, because the provider has no list or one that leaves models out, a name that is not listed
+    is taken as given.
+    """
+
+    offers: tuple[Offer, ...] = ()
+    complete: bool = True
+
+    def given(self, selector: Selector) -> Offer | None:
+        """The model that is named by an id which an incomplete list leaves out."""
+        listed = {word for offer in self.offers for word in (offer.id, offer.name)}
+        return None if self.complete or selector.id is None or selector.id in listed else Offer(selector.id)
+
+    def with_facts(self, declared: Sequence[Offer]) -> Catalogue:
+        """The catalogue and what runner.yaml says of its models: it fills in what the provider does not say.
+
+        A declared model that a complete list leaves out is not on sale.
+        """
+        facts = {offer.id: offer for offer in declared}
+        told = tuple(_filled(offer, facts.pop(offer.id, None) or facts.pop(offer.name, None)) for offer in self.offers)
+        return self if not declared else Catalogue(told if self.complete else (*told, *facts.values()), self.complete)
+
+
+def _filled(offer: Offer, facts: Offer | None) -> Offer:
+    """``offer``, and from ``facts`` whatever it leaves open."""
+    if facts is None:
+        return offer
+    open_ = {f.name for f in fields(Offer) if getattr(offer, f.name) == _default(f)}
+    said = {f.name: getattr(facts, f.name) for f in fields(Offer) if getattr(facts, f.name) != _default(f)}
+    return replace(offer, **{name: value for name, value in said.items() if name in open_})
 
 
 # What people write
@@ -317,7 +352,8 @@ _PREFER: Mapping[str, Callable[[Sequence[Offer]], Offer]] = {
 
 def _none_fits(selector: Selector, offers: Sequence[Offer]) -> RunnerError:
     if not offers:
-        return RunnerError("the provider offers no models", hint="runner models shows what each provider offers")
+        hint = "name one with id:, or say under `models` of the provider in runner.yaml what it has"
+        return RunnerError("the provider lists no models", hint=hint)
     if selector.id is not None:
         named = [offer for offer in offers if selector.id in (offer.id, offer.name)]
         if not named:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from itertools import islice
 
@@ -34,11 +34,12 @@ def listed(world: World, provider: str | None) -> list[Listed]:
             f"runner.yaml names no provider {provider!r}", hint=f"It names: {', '.join(sorted(world.providers))}"
         )
     names = [provider] if provider else sorted(world.providers)
-    return [Listed(name, offer) for name in names for offer in world.providers[name].offers()]
+    offers = Offers(world, offline=False)
+    return [Listed(name, offer) for name in names for offer in offers.sure_of(name).offers]
 
 
 def fitting(world: World, spec: Spec) -> list[Listed]:
     """Offers of the spec's provider, those that fit first, each with what it lacks."""
-    found: Sequence[tuple[Offer, list[str]]] = explain(spec.model, world.providers[spec.provider].offers())
+    found = explain(spec.model, Offers(world, offline=False).sure_of(spec.provider).offers)
     rows = [Listed(spec.provider, offer, tuple(lacks)) for offer, lacks in found]
     return sorted(rows, key=lambda row: (len(row.lacks), row.offer.id))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runner.document import Document
-from runner.model import parse_size
+from runner.model import Offer, parse_size
 from runner.schema import SECRETS
 from runner.spec import Place, parse_duration
 
@@ -30,6 +30,8 @@ class ProviderConfig:
     type: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     place: Place = _TOP
+    models: tuple[Offer, ...] = ()
+    """What the team knows of models of which the provider's own list says less, or nothing."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,13 @@ def _limits(value: Mapping[str, Any]) -> Limits:
 def _provider(document: Document, name: str) -> ProviderConfig:
     settings = {key: _setting(key, value) for key, value in document.value["providers"][name].items()}
     place = Place(*document.locate(("providers", name), key=True))
-    return ProviderConfig(name, settings.pop("type"), settings, place)
+    models = tuple(_model(model) for model in settings.pop("models", ()))
+    return ProviderConfig(name, settings.pop("type"), settings, place, models)
+
+
+def _model(value: Mapping[str, Any]) -> Offer:
+    sizes = {key: _whole(value[key]) for key in ("context", "max_input", "max_output") if key in value}
+    return Offer.from_json({**value, **sizes})
 
 
 def _setting(key: str, value: Any) -> Any:

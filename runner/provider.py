@@ -9,13 +9,13 @@ or :class:`~runner.errors.Unsure` (nobody knows).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
 
-from runner.model import Offer
+from runner.model import Catalogue, Offer
 from runner.result import Result
 
 
@@ -102,6 +102,12 @@ class Job:
     staged: str = ""
     """The public part of what `stage` returned."""
     begun_at: float = 0.0
+    attempts: int = 3
+    """How often a request may be asked, where the asking is ours."""
+    taken: frozenset[str] = frozenset()
+    """Remote ids at this provider that are known to be other tasks."""
+    rivals: int = 0
+    """Other interrupted starts at this provider with as many requests: whichever is found may be theirs."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +181,7 @@ class Provider(Protocol):
     def notes(self) -> Sequence[str]:
         """What a person should know before anything is sent, such as that uploads travel in clear text."""
 
-    def offers(self) -> Sequence[Offer]:
+    def offers(self) -> Catalogue:
         """The models on sale, from the provider's own list where it has one."""
 
     def encode(self, offer: Offer, question: Question) -> dict[str, Any]:
@@ -213,3 +219,23 @@ class Provider(Protocol):
 
     def verify(self, job: Job, remote_id: str) -> None:
         """Hold a remote task against what is known of ``job``.  Raises Refused, naming the difference."""
+
+
+class Worker(Provider, Protocol):
+    """A provider whose tasks go on only while a run of ours works on them (:attr:`Traits.needs_us`).
+
+    What it has asked and been answered lies on this machine's disk; `check` and `results` read it there.  `check`
+    raises RunnerError once the work had to stop for a reason that waiting does not cure.
+    """
+
+    def work(self, jobs: Sequence[Job]) -> None:
+        """Ask what these tasks still have to ask, in their order; returns at once.  May be called again at any time."""
+
+    def tempo(self) -> str:
+        """How fast it goes, in words: "31 rows/s, 2,400 tokens/s"; empty while nothing can be said."""
+
+    def rest(self, patience: float) -> None:
+        """Ask nothing more.  What is in flight gets ``patience`` seconds; every answer is on disk on return."""
+
+    def forget(self, jobs: Iterable[Job]) -> None:
+        """Drop what is kept of tasks whose results were collected, or that a person gave up."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from runner.edge.world import World
 from runner.errors import Busy, ProviderError, Refused, RunnerError
@@ -44,6 +44,7 @@ def job_of(task: Task) -> Job:
         remote_id=task.remote_id,
         staged=task.marker,
         begun_at=task.begun_at,
+        attempts=task.attempts,
     )
 
 
@@ -68,7 +69,7 @@ def refresh(world: World, state: State, *, offline: bool = False, only: Callable
     warnings = []
     errors: dict[str, RunnerError] = {}
     refused = set()
-    for task, answer in _ask_all(world, asked):
+    for task, answer in _ask_all(world, state, asked):
         if isinstance(answer, str | RunnerError):
             if isinstance(answer, Refused) and not answer.credentials:
                 refused.add(task.id)
@@ -102,21 +103,21 @@ def is_claimed(world: World, task: Task) -> bool:
 _Answer = tuple[list[Event], Unsettled | None]
 
 
-def _ask_all(world: World, tasks: list[Task]) -> Iterable[tuple[Task, _Answer | str | RunnerError]]:
+def _ask_all(world: World, state: State, tasks: list[Task]) -> Iterable[tuple[Task, _Answer | str | RunnerError]]:
     if not tasks:
         return
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        for count, pair in enumerate(pool.map(lambda task: (task, _ask(world, task)), tasks)):
+        for count, pair in enumerate(pool.map(lambda task: (task, _ask(world, state, task)), tasks)):
             world.progress("asking after tasks", count + 1, len(tasks))
             yield pair
 
 
-def _ask(world: World, task: Task) -> _Answer | str | RunnerError:
+def _ask(world: World, state: State, task: Task) -> _Answer | str | RunnerError:
     if task.provider not in world.providers:
         return f"task {task.id} of {task.batch} is at provider {task.provider!r}, which runner.yaml no longer names"
     try:
         provider = world.providers[task.provider]
-        return (_settle if task.phase == STAGED else _check)(world, provider, task)
+        return _settle(world, provider, state, task) if task.phase == STAGED else _check(world, provider, task)
     except ProviderError as error:
         return error if isinstance(error, Refused) else _trouble(task, error)
     except RunnerError as error:
@@ -134,14 +135,20 @@ def _check(world: World, provider: Provider, task: Task) -> _Answer:
     return [Checked(task.id, provider.check(job_of(task)), world.clock.now())], None
 
 
-def _settle(world: World, provider: Provider, task: Task) -> _Answer:
+def _settle(world: World, provider: Provider, state: State, task: Task) -> _Answer:
     """Found: adopt.  Absent and old enough: it did not happen.  Anything else leaves it as it is."""
+    others = [other for other in state.tasks.values() if other.provider == task.provider and other.id != task.id]
+    job = replace(
+        job_of(task),
+        taken=frozenset(other.remote_id for other in others if other.remote_id),
+        rivals=sum(other.phase == STAGED and other.requests == task.requests for other in others),
+    )
     now = world.clock.now()
     age = now - (task.staged_at or task.begun_at)
-    match provider.find(job_of(task)):
+    match provider.find(job):
         case Found(remote_id):
             started = task.staged_at or now
-            progress = provider.check(Job(**{**vars(job_of(task)), "remote_id": remote_id}))
+            progress = provider.check(replace(job_of(task), remote_id=remote_id))
             found = Unsettled(task.id, "found", f"it is {remote_id}")
             return [Submitted(task.id, remote_id, started), Checked(task.id, progress, now)], found
         case Absent() if age > provider.traits.grace:

@@ -17,7 +17,7 @@ from runner.estimate import tokens as estimate_tokens
 from runner.fingerprint import digest_of
 from runner.inputs import check_key
 from runner.known import Known, gather, unpack
-from runner.model import Offer, Selector, choose, modality_problems, parameter_problems
+from runner.model import Catalogue, Offer, Selector, choose, modality_problems, parameter_problems
 from runner.plan import Demand, Tokens
 from runner.prompt import Prompt
 from runner.provider import Provider
@@ -66,29 +66,41 @@ class Offers:
     def __init__(self, world: World, *, offline: bool) -> None:
         self._world = world
         self._offline = offline
-        self._asked: dict[str, Sequence[Offer] | RunnerError] = {}
+        self._asked: dict[str, Catalogue | RunnerError] = {}
 
-    def of(self, provider: str) -> Sequence[Offer] | None:
+    def of(self, provider: str) -> Catalogue | None:
         """None when they cannot be known: offline, or the provider did not answer.  Raises any other trouble."""
         if provider not in self._asked:
             self._asked[provider] = self._ask(self._world.providers[provider])
-        offers = self._asked[provider]
-        if isinstance(offers, RunnerError):
-            if self._offline or isinstance(offers, Busy | Unsure):
+        catalogue = self._asked[provider]
+        if isinstance(catalogue, RunnerError):
+            if self._offline or isinstance(catalogue, Busy | Unsure):
                 return None
-            raise offers
-        return offers
+            raise catalogue
+        return catalogue
+
+    def taken_as_given(self, provider: str, id: str) -> Offer:
+        """A model that nobody was asked about, with what runner.yaml says of it."""
+        found = Catalogue((Offer(id),)).with_facts(self._world.project.providers[provider].models)
+        return found.offers[0]
+
+    def sure_of(self, provider: str) -> Catalogue:
+        """Raises RunnerError where they cannot be known."""
+        found = self.of(provider)
+        if found is None:
+            raise self.why_not(provider)
+        return found
 
     def why_not(self, provider: str) -> RunnerError:
         error = self._asked[provider]
         assert isinstance(error, RunnerError)
         return error
 
-    def _ask(self, provider: Provider) -> Sequence[Offer] | RunnerError:
+    def _ask(self, provider: Provider) -> Catalogue | RunnerError:
         if self._offline and not provider.traits.lists_offline:
             return RunnerError("offers are not asked for offline")
         try:
-            return provider.offers()
+            return provider.offers().with_facts(self._world.project.providers[provider.name].models)
         except RunnerError as error:
             return error
 
@@ -137,15 +149,16 @@ def pick_offer(
     selector = selector_key(spec.model)
     known = state.batches.get(spec.name)
     pin = known.pin if known and known.pin and known.pin.selector == selector else None
-    listed = offers.of(spec.provider)
-    if listed is None:
+    catalogue = offers.of(spec.provider)
+    if catalogue is None:
         if pin is not None:
             return pin.offer, None
         if offline:
-            return (Offer(id=spec.model.id) if spec.model.id else None), None
+            return (offers.taken_as_given(spec.provider, spec.model.id) if spec.model.id else None), None
         raise offers.why_not(spec.provider)
     try:
-        offer = choose(spec.model, listed, None if upgrade or pin is None else pin.offer.id)
+        pinned = None if upgrade or pin is None else pin.offer.id
+        offer = catalogue.given(spec.model) or choose(spec.model, catalogue.offers, pinned)
     except RunnerError as error:
         error.where = error.where or str(spec.at("model"))
         raise

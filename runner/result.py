@@ -42,6 +42,8 @@ class Result:
     model: str | None = None
     failure: Failure | None = None
     parsed: Any = None
+    exhausted: bool = False
+    """A failure that was tried as often as it may be: only a person's `retry` asks again."""
 
     @property
     def status(self) -> str:

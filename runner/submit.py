@@ -155,6 +155,7 @@ class Submission:
             requests=shard.count,
             max_wait=spec.wait.max,
             give_up=spec.wait.give_up,
+            attempts=spec.attempts,
             begun_at=now,
             attempt=attempt,
             claim=Claim(self._world.who, now + LEASE),

@@ -60,6 +60,8 @@ class Task:
     max_wait: int
     give_up: int
     begun_at: float
+    attempts: int = 3
+    """How often a provider that asks one by one may ask a request."""
     phase: str = BEGUN
     attempt: int = 1
     """The how-manieth task for this shard."""

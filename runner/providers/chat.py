@@ -10,8 +10,9 @@ A line of results is read in every shape that is known from a platform or a loca
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from json import loads
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from json import dumps, loads
 from typing import Any
 
 from runner.provider import Frame, Message, Part, Question
@@ -25,18 +26,66 @@ TEXT_PATH = "/v1/completions"
 # Writing
 
 
-def encode(model: str, question: Question) -> dict[str, Any]:
-    """The body of one request.  Raises ValueError for a question that this wire cannot carry."""
-    if question.text is not None:
-        asked: dict[str, Any] = {"prompt": question.text}
-    else:
-        asked = {"messages": [_message(message) for message in question.messages]}
+def encode(model: str, question: Question, schema_as: str = "json_schema") -> dict[str, Any]:
+    """The body of one request.  ``schema_as``: how an answer's schema is asked for, one of :data:`SCHEMA_WAYS`.
+
+    Raises ValueError for a question that this wire cannot carry.
+    """
+    asked: dict[str, Any] = {}
     if question.schema is not None:
-        if "response_format" in question.parameters:
-            raise ValueError("parameters set response_format, and response.schema asks for another one")
-        wanted = {"name": "answer", "schema": question.schema, "strict": True}
-        asked["response_format"] = {"type": "json_schema", "json_schema": wanted}
+        fields, told = SCHEMA_WAYS[schema_as](question.schema)
+        for field in fields.keys() & question.parameters.keys():
+            raise ValueError(f"parameters set {field}, and response.schema asks for another one")
+        asked |= fields
+        question = with_instruction(question, told) if told else question
+    if question.text is not None:
+        asked["prompt"] = question.text
+    else:
+        asked["messages"] = [_message(message) for message in question.messages]
     return {**question.parameters, **asked, "model": model}
+
+
+def instruction(schema: Mapping[str, Any]) -> str:
+    """The answer's schema as words, for a model that has no other way to be told."""
+    return f"Answer with JSON alone, which fits this JSON Schema: {dumps(schema, ensure_ascii=False, sort_keys=True)}"
+
+
+def with_instruction(question: Question, told: str) -> Question:
+    """``question``, led by a system message that says ``told``.  Raises ValueError for a plain completion."""
+    if question.text is not None:
+        raise ValueError("response.schema cannot be put into words in a `text`: say in the text itself what to answer")
+    return replace(question, messages=(Message("system", (Part("text", told),)), *question.messages))
+
+
+_Way = Callable[[Mapping[str, Any]], tuple[dict[str, Any], str]]
+
+
+def _as_json_schema(schema: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    wanted = {"name": "answer", "schema": schema, "strict": True}
+    return {"response_format": {"type": "json_schema", "json_schema": wanted}}, ""
+
+
+def _as_json_object(schema: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    return {"response_format": {"type": "json_object"}}, instruction(schema)
+
+
+def _as_tool(schema: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    function = {"name": "answer", "description": "Give the answer.", "parameters": schema}
+    chosen = {"type": "function", "function": {"name": "answer"}}
+    return {"tools": [{"type": "function", "function": function}], "tool_choice": chosen}, ""
+
+
+def _as_prompt(schema: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    return {}, instruction(schema)
+
+
+SCHEMA_WAYS: Mapping[str, _Way] = {
+    "json_schema": _as_json_schema,
+    "json_object": _as_json_object,
+    "tool": _as_tool,
+    "prompt": _as_prompt,
+}
+"""Fields of the body, and words of the prompt, that ask for an answer that fits a schema."""
 
 
 def _message(message: Message) -> dict[str, Any]:
@@ -60,9 +109,9 @@ LINE_SHAPES: Mapping[str, str] = {
 """What stands between custom_id and body in a request line: OpenAI's batch line, and the least that can be said."""
 
 
-def frame(question: Question, shape: str = "openai") -> Frame:
-    """The request line around custom_id and body, in one of the :data:`LINE_SHAPES`."""
-    url = CHAT_PATH if question.text is None else TEXT_PATH
+def frame(question: Question, shape: str = "openai", url: str = "") -> Frame:
+    """The request line around custom_id and body, in one of the :data:`LINE_SHAPES`.  ``url`` replaces the usual."""
+    url = url or (CHAT_PATH if question.text is None else TEXT_PATH)
     return Frame(b'{"custom_id":"', LINE_SHAPES[shape].replace("$url", url).encode(), b"}")
 
 
@@ -126,6 +175,9 @@ def decode_body(request: str, body: Any) -> Result:
     text = _text(get(message, "content"))
     if text is None:
         text = next((word for holder in (choice, body) if (word := _text(get(holder, "text"))) is not None), None)
+    calls = items(get(message, "tool_calls"))
+    if not text:
+        text = _arguments(calls) or text
     refusal = _text(get(message, "refusal"))
     finish = _word(get(choice, "finish_reason"))
     return Result(
@@ -134,8 +186,16 @@ def decode_body(request: str, body: Any) -> Result:
         finish_reason=finish,
         usage=_usage(get(body, "usage")),
         model=_word(get(body, "model")),
-        failure=_shortcoming(text, refusal, finish, calls=bool(get(message, "tool_calls"))),
+        failure=_shortcoming(text, refusal, finish, calls=bool(calls)),
     )
+
+
+def _arguments(calls: Sequence[Any]) -> str | None:
+    """What the one function was called with, where a schema was asked for as a tool."""
+    if len(calls) != 1 or get(calls[0], "function", "name") != "answer":
+        return None
+    arguments = get(calls[0], "function", "arguments")
+    return dumps(arguments, ensure_ascii=False) if isinstance(arguments, dict) else _text(arguments)
 
 
 def _shortcoming(text: str | None, refusal: str | None, finish: str | None, *, calls: bool) -> Failure | None:

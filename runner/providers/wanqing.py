@@ -22,7 +22,8 @@ from urllib.parse import quote
 
 from runner.edge.http import READ_TIMEOUT, Http, Reply, judge_status, retry_after
 from runner.errors import Busy, Refused, Unsure
-from runner.model import Offer
+from runner.model import Catalogue, Offer
+from runner.project import ProviderConfig
 from runner.provider import (
     Absent,
     Finding,
@@ -38,6 +39,7 @@ from runner.provider import (
     Upload,
 )
 from runner.providers import chat
+from runner.providers.hands import Hands, limits_of, secret_of
 from runner.providers.loose import count, get, items, text
 from runner.providers.wanqing_models import OFFLINE_TAG, parse_offers
 from runner.result import Result
@@ -186,11 +188,12 @@ class Wanqing:
 
     # Conversations
 
-    def offers(self) -> Sequence[Offer]:
+    def offers(self) -> Catalogue:
         if self._catalogue is not None:
-            return parse_offers(self._catalogue())
+            return Catalogue(tuple(parse_offers(self._catalogue())))
         data = self._ask("GET", "/model-instances", {"customTags": OFFLINE_TAG}, retry=True)
-        return parse_offers(entry for entry in items(get(data, "list")) if isinstance(entry, dict))
+        listed = (entry for entry in items(get(data, "list")) if isinstance(entry, dict))
+        return Catalogue(tuple(parse_offers(listed)))
 
     def stage(self, job: Job) -> Upload:
         """Fetch a token and upload with it; both again where the network fails, since a token may be good once only."""
@@ -416,3 +419,47 @@ def _owes_results(progress: Progress, *, has_output: bool) -> bool:
     if progress.succeeded is not None and (progress.succeeded or progress.failed):
         return progress.succeeded > 0
     return progress.phase is Phase.SUCCEEDED or not progress.phase.ended
+
+
+# Building one from runner.yaml
+
+
+def wanqing(config: ProviderConfig, hands: Hands) -> Wanqing:
+    """``type: wanqing``."""
+    url = config.settings.get("base_url", DEFAULT_URL)
+    return Wanqing(
+        config.name,
+        _limited(WANQING, config),
+        hands.http,
+        base_url=lambda: url,
+        api_key=secret_of(config, hands),
+        project_id=config.settings["project_id"],
+        upload_url=config.settings.get("upload_url", ""),
+        request_line=config.settings.get("request_line", "openai"),
+    )
+
+
+def simulator(config: ProviderConfig, hands: Hands) -> Wanqing:
+    """``type: simulator``: the embedded one, or the one at ``base_url``."""
+    url = config.settings.get("base_url")
+    return Wanqing(
+        config.name,
+        _limited(SIMULATOR, config),
+        hands.http,
+        base_url=hands.simulator_url if url is None else lambda: url,
+        api_key=secret_of(config, hands) if "api_key" in config.settings else lambda: "any-key-will-do",
+        project_id="simulator",
+        request_line=config.settings.get("request_line", "openai"),
+        catalogue=_simulated_models if url is None else None,
+    )
+
+
+def _simulated_models() -> Iterable[Mapping[str, Any]]:
+    from runner.simulator.models import MODELS
+
+    return MODELS
+
+
+def _limited(dialect: Dialect, config: ProviderConfig) -> Dialect:
+    limits = limits_of(config, dialect.traits.shard)
+    return replace(dialect, traits=replace(dialect.traits, shard=limits))
