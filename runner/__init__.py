@@ -48,6 +48,7 @@ Verbs: each does one thing to the world, through hands it is lent.
 ``refresh``         ask after open tasks and interrupted starts
 ``spool``           write shards to disk
 ``submit``          events around the one costly call
+``workers``         go on with tasks that need a run of ours
 ``collect``         raw results home, outcomes, the output
 ``apply``           a plan's steps in their order
 ``operate``         cancel, retry, adopt, abandon, remove, push

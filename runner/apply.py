@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 
 from runner.batch import publish_key
@@ -22,12 +22,15 @@ from runner.plan import Action, Change, Plan, Unsettled, gave_up, task_change
 from runner.refresh import News, job_of, refresh
 from runner.resolve import Options, Resolved, resolve
 from runner.result import Counts
-from runner.state import ON_THE_WAY, Coverage, Covered, Declared, Event, Pinned, State, Stopped, Voided, fold
+from runner.state import ON_THE_WAY, Checked, Coverage, Covered, Declared, Event, Pinned, State, Stopped, Voided, fold
 from runner.submit import Submission
 from runner.tally import estimate_counts
-from runner.task import ENDED, OPEN, STAGED, Task
+from runner.task import ABANDONED, COLLECTED, ENDED, OPEN, STAGED, VOID, Task
+from runner.workers import Workers, needs_us
 
 _AT_ONCE = 8
+_PROGRESS_EVERY = 10.0
+"""Seconds between two writes of the state that tell of nothing but progress."""
 _GROUP = 16
 """Events of finished collects that travel in one write of the state."""
 
@@ -69,6 +72,13 @@ class Apply:
         """Providers that cannot be asked."""
         self._not_before = 0.0
         """When a busy provider may be asked again (Unix seconds)."""
+        self._waits_for_all = True
+        self._looked: dict[str, float] = {}
+        """When each provider was last asked after its tasks."""
+        self._workers = Workers(world)
+        self._done: dict[str, int] = {}
+        """Requests done by task, by the latest word: the state is not told each time."""
+        self._progress_written = 0.0
         self._asked_to_stop: set[str] = set()
         self._refused = set(news.refused)
         """Tasks of which the provider says nothing more, and ended ones whose results it will not give."""
@@ -86,6 +96,7 @@ class Apply:
         """Every step, once.  Raises Interrupted, StateConflict, OSError."""
         self._world.store.tidy(self._world.clock.now())
         state = self._journal.state
+        self._workers.forget(task for task in state.tasks.values() if task.phase in (COLLECTED, VOID, ABANDONED))
         self._journal.write(*_news(state, [*self._news.events, *self._declarations(state)]))
         self._settled(self._news.unsettled)
         self.outcome.warnings += self._news.warnings
@@ -98,19 +109,33 @@ class Apply:
         self._cover()
         self._publish()
 
-    def until_quiet(self, deadline: float | None) -> None:
-        """Look again and again until nothing is on its way; past ``deadline`` (Unix seconds) the rest is left."""
+    def until_quiet(self, deadline: float | None, *, all: bool = True) -> None:
+        """Look again and again until nothing is on its way; past ``deadline`` (Unix seconds) the rest is left.
+
+        ``all``: false to wait only for tasks that make progress only while this run lives.
+        """
+        self._waits_for_all = all
         pause = self._poll()
         while self._waits_for():
             now = self._world.clock.now()
             if deadline is not None and now >= deadline:
                 self.outcome.timed_out = True
                 return
+            self._workers.work(self._tasks(OPEN))
             self._tell_waiting()
             self._world.clock.sleep(min(pause, deadline - now) if deadline else pause, self._world.stop)
             self._check_stop()
             moved = self._look_again()
             pause = self._poll() if moved else min(pause * 1.5, max(self._poll() * 20, 2.0), 60.0)
+
+    def rest(self) -> None:
+        """Ask nothing more where it is we who ask; what was answered is on disk then."""
+        self._workers.rest()
+        if worked := self._workers.names:
+            with suppress(RunnerError, OSError):  # it only tells how far they came
+                before = self._journal.state
+                news = refresh(self._world, before, only=lambda task: task.provider in worked)
+                self._journal.write(*_news(before, news.events))
 
     def finish(self) -> Outcome:
         """Count rows, and name what only a person can settle."""
@@ -162,6 +187,8 @@ class Apply:
                     self._world.progress("collecting", count, len(tasks))
         finally:
             self._journal.write(*events)
+        collected = self._journal.state.tasks
+        self._workers.forget(task for task in tasks if task.id in collected and collected[task.id].phase == COLLECTED)
 
     def _fetch(self, task: Task) -> Spooled:
         if self._world.stop.is_set():
@@ -347,13 +374,13 @@ class Apply:
     def _look_again(self) -> bool:
         """One more round; whether there was news of any task."""
         before = self._journal.refresh()
-        news = refresh(self._world, before, only=self._about())
+        news = refresh(self._world, before, only=self._due())
         self.outcome.errors += [error for name, error in news.errors.items() if name not in self._mute]
         self._mute |= set(news.errors)
         self._refused |= news.refused
         self.outcome.warnings += news.warnings
         events = _news(before, news.events)
-        self._journal.write(*events)
+        self._journal.write(*self._worth_writing(events))
         if self._resubmits:
             unstarted = [before.tasks[event.task] for event in events if isinstance(event, Voided)]
             self._unstarted += unstarted
@@ -366,12 +393,41 @@ class Apply:
         self._publish()
         return bool(events)
 
+    def _due(self) -> Callable[[Task], bool]:
+        """Tasks that this run is about and whose provider may politely be asked again."""
+        now, about = self._world.clock.now(), self._about()
+        polls = {name: self._world.providers[name].traits.poll for name in self._providers()}
+        due = {name for name, poll in polls.items() if now - self._looked.get(name, 0.0) >= 0.9 * poll}
+        self._looked |= dict.fromkeys(due, now)
+        return lambda task: (task.provider in due or task.provider not in polls) and about(task)
+
+    def _providers(self) -> set[str]:
+        """Those with something on its way that is worth waiting for."""
+        found = {task.provider for task in self._tasks(STAGED, OPEN, ENDED)} | self._providers_of_left()
+        return {name for name in found if name in self._world.providers and self._worth(name)}
+
+    def _worth(self, provider: str) -> bool:
+        return self._waits_for_all or needs_us(self._world, provider)
+
+    def _providers_of_left(self) -> set[str]:
+        return {self._holdings.resolved[name].batch.spec.provider for name in self._left}
+
+    def _worth_writing(self, events: Sequence[Event]) -> list[Event]:
+        """All but progress, which is written now and then: a store may be far away."""
+        checked = [event for event in events if isinstance(event, Checked)]
+        self._done |= {event.task: (event.progress.succeeded or 0) + (event.progress.failed or 0) for event in checked}
+        now = self._world.clock.now()
+        if now - self._progress_written >= _PROGRESS_EVERY:
+            self._progress_written = now
+            return list(events)
+        return [event for event in events if not isinstance(event, Checked) or event.progress.phase.ended]
+
     def _waits_for(self) -> bool:
-        if self._left and self._submits:
+        if self._submits and any(map(self._worth, self._providers_of_left())):
             return True
         state = self._journal.state
         return any(
-            task.on_its_way and not self._is_hopeless(task)
+            task.on_its_way and self._worth(task.provider) and not self._is_hopeless(task)
             for task in (state.tasks[id] for id in self._holdings.needed(state))
         )
 
@@ -388,17 +444,15 @@ class Apply:
         return not named or not self._world.providers[task.provider].traits.finds or task.id in self._undecided
 
     def _poll(self) -> float:
-        providers = {task.provider for task in self._tasks(STAGED, OPEN, ENDED)} | {
-            self._holdings.resolved[name].batch.spec.provider for name in self._left
-        }
-        polls = [self._world.providers[name].traits.poll for name in providers if name in self._world.providers]
-        return min(polls, default=1.0)
+        return min((self._world.providers[name].traits.poll for name in self._providers()), default=1.0)
 
     def _tell_waiting(self) -> None:
         tasks = self._tasks(OPEN)
         total = sum(task.requests for task in tasks)
-        done = sum((task.progress[1] or 0) + (task.progress[2] or 0) for task in tasks)
-        self._world.progress(f"waiting for {len(tasks):,} task{'s' if len(tasks) != 1 else ''}", done, total)
+        done = sum(max((task.progress[1] or 0) + (task.progress[2] or 0), self._done.get(task.id, 0)) for task in tasks)
+        tempo = self._workers.tempo()
+        what = f"waiting for {len(tasks):,} task{'s' if len(tasks) != 1 else ''}"
+        self._world.progress(f"{what} ({tempo})" if tempo else what, done, total)
 
     def _check_stop(self, events: Sequence[Event] = ()) -> None:
         if self._world.stop.is_set():

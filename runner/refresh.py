@@ -108,7 +108,8 @@ def _ask_all(world: World, state: State, tasks: list[Task]) -> Iterable[tuple[Ta
         return
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         for count, pair in enumerate(pool.map(lambda task: (task, _ask(world, state, task)), tasks)):
-            world.progress("asking after tasks", count + 1, len(tasks))
+            if len(tasks) > _AT_ONCE:
+                world.progress("asking after tasks", count + 1, len(tasks))
             yield pair
 
 

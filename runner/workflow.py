@@ -204,16 +204,12 @@ def carry_out(
     apply.outcome.errors += prepared.errors
     if plan.over:
         apply.outcome.errors.append(over_error(plan))
-    apply.once()
-    if wait or online(world, prepared):
-        apply.until_quiet(deadline)
+    try:
+        apply.once()
+        apply.until_quiet(deadline, all=wait)
+    finally:
+        apply.rest()
     return apply.finish()
-
-
-def online(world: World, prepared: Prepared) -> bool:
-    """Whether some batch makes progress only while this run lives."""
-    names = {one.batch.spec.provider for one in prepared.resolved}
-    return any(world.providers[name].traits.needs_us for name in names)
 
 
 def over_error(plan: Plan) -> LimitExceeded:

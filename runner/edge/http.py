@@ -51,7 +51,7 @@ PATIENCE = 10.0
 """No new try begins later than this many seconds after the first."""
 
 _KEY_HEADERS = frozenset({"authorization", "apikey", "api-key", "x-api-key"})
-_LOOPBACK = ("all://127.0.0.1", "all://localhost", "all://[::1]")
+LOOPBACK = ("all://127.0.0.1", "all://localhost", "all://[::1]")
 
 
 @dataclass(frozen=True)
@@ -230,23 +230,23 @@ class Http:
         *,
         keep: bool,
     ) -> Reply:
-        where = f"{method} {_shown(url)}"
-        with self._outcomes(where), ExitStack() as stack:
+        where = f"{method} {shown(url)}"
+        with outcomes(where, self.scrub), ExitStack() as stack:
             body = stack.enter_context(content.open("rb")) if isinstance(content, Path) else content
             client = self._client(keep=keep)
             response = stack.enter_context(
                 client.stream(method, url, headers=headers, content=body, timeout=_timeout(timeout))
             )
-            reply = _reply(response, where, keyed=_keyed(headers))
+            reply = _reply(response, where, keyed=is_keyed(headers))
             judge(reply)
             return reply
 
     def _fetch(self, url: str, headers: Mapping[str, str], timeout: float, transfer: _Transfer) -> None:
-        where = f"GET {_shown(url)}"
-        keyed = _keyed(headers)
+        where = f"GET {shown(url)}"
+        keyed = is_keyed(headers)
         asked = {**headers, "accept-encoding": "identity", **transfer.resume_headers}
         with (
-            self._outcomes(where),
+            outcomes(where, self.scrub),
             self._client(keep=True).stream(
                 "GET", url, headers=asked, timeout=_timeout(timeout), follow_redirects=not keyed
             ) as response,
@@ -272,34 +272,35 @@ class Http:
                         limits=httpx.Limits(
                             max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS if kept else 0
                         ),
-                        mounts=dict.fromkeys(_LOOPBACK),  # a proxy of the environment cannot reach this machine
+                        mounts=dict.fromkeys(LOOPBACK),  # a proxy of the environment cannot reach this machine
                         max_redirects=5,
                         headers={"user-agent": "batch-runner"},
                     )
             return self._clients[keep]
 
-    @contextmanager
-    def _outcomes(self, where: str) -> Iterator[None]:
-        """Turn what httpx raises into Refused, Busy or Unsure, and scrub whatever ProviderError leaves."""
-        import httpx
 
+@contextmanager
+def outcomes(where: str, scrub: Callable[..., str]) -> Iterator[None]:
+    """Turn what httpx raises into Refused, Busy or Unsure, and scrub whatever ProviderError leaves."""
+    import httpx
+
+    try:
         try:
-            try:
-                yield
-            except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as error:
-                if "CERTIFICATE_VERIFY_FAILED" in str(error):
-                    hint = "SSL_CERT_FILE may name the certificates to trust"
-                    raise Refused(f"its certificate does not verify: {error}", where=where, hint=hint) from error
-                raise Busy(f"cannot connect: {_words(error)}", where=where) from error
-            except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-                raise Refused(f"not a URL that can be called: {error}", where=where) from error
-            except httpx.HTTPError as error:
-                raise Unsure(f"the connection failed half-way: {_words(error)}", where=where) from error
-        except ProviderError as error:
-            error.message = self.scrub(error.message)
-            error.code = self.scrub(error.code)
-            error.args = (error.message,)
-            raise
+            yield
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as error:
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                hint = "SSL_CERT_FILE may name the certificates to trust"
+                raise Refused(f"its certificate does not verify: {error}", where=where, hint=hint) from error
+            raise Busy(f"cannot connect: {_words(error)}", where=where) from error
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise Refused(f"not a URL that can be called: {error}", where=where) from error
+        except httpx.HTTPError as error:
+            raise Unsure(f"the connection failed half-way: {_words(error)}", where=where) from error
+    except ProviderError as error:
+        error.message = scrub(error.message)
+        error.code = scrub(error.code)
+        error.args = (error.message,)
+        raise
 
 
 @dataclass
@@ -383,7 +384,7 @@ def _timeout(read: float) -> httpx.Timeout:
     return httpx.Timeout(read, connect=CONNECT_TIMEOUT)
 
 
-def _keyed(headers: Mapping[str, str]) -> bool:
+def is_keyed(headers: Mapping[str, str]) -> bool:
     return not _KEY_HEADERS.isdisjoint(headers)
 
 
@@ -393,7 +394,7 @@ def _with_query(url: str, params: Mapping[str, str] | None) -> str:
     return f"{url}{'&' if '?' in url else '?'}{urlencode(params)}"
 
 
-def _shown(url: str) -> str:
+def shown(url: str) -> str:
     """A URL for messages: its query and its user, which may be secrets, left out."""
     try:
         parts = urlsplit(url)

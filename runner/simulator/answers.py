@@ -1,21 +1,24 @@
-"""What the simulated model answers: a function of the request body, and of nothing else.
+"""What the simulated model answers: a function of the question, and of nothing else.
 
-A request with a JSON schema gets JSON that fits it; one whose prompt is in the answers file gets the answer found
-there; any other gets a short text that repeats a few words of the question.
+A question that wants JSON with a schema gets an instance of it; one whose prompt is in the answers file gets the answer
+found there; any other gets a short text that repeats a few words of the question.  Neither the wire, nor the model, nor
+a parameter other than the bound on the length makes a difference.
 Tokens are counted as one per four characters.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from runner.errors import InvalidDocuments, Problem
 from runner.simulator.fit import fit
+from runner.simulator.questions import Form, Question
 
 CHARACTERS_PER_TOKEN = 4
 IMAGE_TOKENS = 256
@@ -23,17 +26,27 @@ ECHOED_WORDS = 10
 ECHOED_CHARACTERS = 80
 KEY_LENGTH = 8
 """An entry of the answers file shorter than this has to be the whole message; a longer one may be part of it."""
+VECTOR_LENGTH = 8
+REFUSAL = "I cannot help with that."
 
 _FINAL = re.compile(r"####\s*(.+?)\s*$")
 """GSM8K's way to mark the final answer."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Answer:
+    """``text`` is what the model says, ``shown`` what becomes of it: it is told, it is a refusal, or it gets lost.
+
+    ``tool`` names the tool that is called with the text; ``vectors`` are the answer where texts are to be embedded.
+    """
+
     text: str
-    finish_reason: str
+    finish_reason: Literal["stop", "length"]
     input_tokens: int
     output_tokens: int
+    tool: str = ""
+    vectors: tuple[tuple[float, ...], ...] = ()
+    shown: Literal["told", "refused", "lost"] = "told"
 
 
 class KnownAnswers:
@@ -95,85 +108,67 @@ def _add_answer(line: str, pairs: dict[str, Any]) -> str | None:
     return None
 
 
-# --- reading a body --------------------------------------------------------------------------------------------------
+# --- answering -------------------------------------------------------------------------------------------------------
 
 
-def prompt_of(body: Mapping[str, Any]) -> str | None:
-    """The last user message's text, or the text to complete; None when the body asks nothing."""
-    if messages := _messages(body):
-        users = [message for message in messages if message.get("role") == "user"]
-        return "".join(_texts((users or messages)[-1]))
-    prompt = body.get("prompt")
-    if isinstance(prompt, list):
-        prompt = "\n".join(part for part in prompt if isinstance(part, str))
-    return prompt if isinstance(prompt, str) else None
+def answer(question: Question, known: KnownAnswers = NO_ANSWERS) -> Answer:
+    """The answer to ``question``.  Raises ValueError when its schema cannot be met."""
+    given = _tokens(question.characters) + question.images * IMAGE_TOKENS
+    if question.texts:
+        return Answer("", "stop", given, 0, vectors=tuple(map(_vector, question.texts)))
+    seed = hashlib.sha256(question.prompt.encode("utf-8", "surrogatepass")).digest()
+    text = _text(question, seed, known.find(question.prompt))
+    whole = Answer(text, "stop", given, _tokens(len(text)), question.form.tool if question.form else "")
+    return whole if question.most is None else shortened(whole, question.most)
 
 
-def _messages(body: Mapping[str, Any]) -> list[dict[str, Any]]:
-    messages = body.get("messages")
-    return [message for message in messages if isinstance(message, dict)] if isinstance(messages, list) else []
+def shortened(whole: Answer, most: int) -> Answer:
+    """The answer, cut where it has more than ``most`` tokens."""
+    if most >= whole.output_tokens:
+        return whole
+    return replace(whole, text=whole.text[: most * CHARACTERS_PER_TOKEN], finish_reason="length", output_tokens=most)
 
 
-def _texts(message: Mapping[str, Any]) -> Iterator[str]:
-    content = message.get("content")
-    if isinstance(content, str):
-        yield content
-    elif isinstance(content, list):
-        for part in content:
-            if isinstance(part, dict) and isinstance(part.get("text"), str):
-                yield part["text"]
+def halved(whole: Answer) -> Answer:
+    """The answer as if a bound had stopped it half-way."""
+    return shortened(replace(whole, output_tokens=whole.output_tokens + 1), max(whole.output_tokens // 2, 1))
 
 
-def _input_tokens(body: Mapping[str, Any], prompt: str) -> int:
-    if not (messages := _messages(body)):
-        return _tokens(len(prompt))
-    characters = sum(len(text) for message in messages for text in _texts(message))
-    contents = [message["content"] for message in messages if isinstance(message.get("content"), list)]
-    images: int = sum(
-        isinstance(part, dict) and part.get("type") == "image_url" for parts in contents for part in parts
-    )
-    return _tokens(characters) + images * IMAGE_TOKENS
+def refused(whole: Answer) -> Answer:
+    """A refusal in the answer's place."""
+    return replace(whole, text=REFUSAL, finish_reason="stop", output_tokens=_tokens(len(REFUSAL)), shown="refused")
+
+
+def lost(whole: Answer) -> Answer:
+    """The answer, made and billed, of which nothing arrives."""
+    return replace(whole, shown="lost")
 
 
 def _tokens(characters: int) -> int:
     return max(1, -(-characters // CHARACTERS_PER_TOKEN))
 
 
-# --- answering -------------------------------------------------------------------------------------------------------
-
-
-def answer(body: Mapping[str, Any], digest: bytes, known: KnownAnswers = NO_ANSWERS) -> Answer:
-    """The answer to ``body``, whose digest is ``digest``.  Raises ValueError when the body cannot be answered."""
-    prompt = prompt_of(body)
-    if prompt is None:
-        raise ValueError("the body holds neither messages nor a prompt")
-    text = _text(body, prompt, digest, known.find(prompt))
-    most = body.get("max_completion_tokens", body.get("max_tokens"))
-    finish = "stop"
-    if isinstance(most, int) and not isinstance(most, bool) and 0 < most < _tokens(len(text)):
-        text, finish = text[: most * CHARACTERS_PER_TOKEN], "length"
-    return Answer(text, finish, _input_tokens(body, prompt), _tokens(len(text)))
-
-
-def _text(body: Mapping[str, Any], prompt: str, digest: bytes, known: Any) -> str:
-    wanted = body.get("response_format")
-    kind = wanted.get("type") if isinstance(wanted, dict) else None
-    if kind == "json_schema":
-        holder = wanted.get("json_schema") if isinstance(wanted, dict) else None
-        schema = holder.get("schema", {}) if isinstance(holder, dict) else {}
-        return json.dumps(_instance(schema, digest, known), ensure_ascii=False)
+def _text(question: Question, seed: bytes, known: Any) -> str:
+    form = question.form
+    if form is not None and form.schema is not None:
+        return _json(_instance(form.schema, seed, known))
     if known is not None:
-        return known if isinstance(known, str) else json.dumps(known, ensure_ascii=False)
-    words = " ".join(prompt[: 4 * ECHOED_CHARACTERS].split()[:ECHOED_WORDS])[:ECHOED_CHARACTERS]
-    text = f"Simulated answer {int.from_bytes(digest[:2], 'big')} to: {words}"
-    return json.dumps({"answer": text}, ensure_ascii=False) if kind == "json_object" else text
+        return known if isinstance(known, str) else _json(known)
+    words = " ".join(question.prompt[: 4 * ECHOED_CHARACTERS].split()[:ECHOED_WORDS])[:ECHOED_CHARACTERS]
+    text = f"Simulated answer {int.from_bytes(seed[:2], 'big')} to: {words}"
+    return text if form is None else _json({"answer": text})
 
 
-def _instance(schema: Any, digest: bytes, known: Any) -> Any:
+def _json(value: Any) -> str:
+    """Keys are sorted, since a schema in other words may hold them in another order."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def _instance(schema: Any, seed: bytes, known: Any) -> Any:
     """A value that fits; a known answer is taken whole when it is data, else put where ``answer`` stands."""
     if isinstance(known, dict | list):
         return known
-    value = fit(schema, digest.hex())
+    value = fit(schema, seed.hex())
     if known is None or not isinstance(value, dict) or "answer" not in value:
         return value
     final = match[1] if (match := _FINAL.search(str(known))) else str(known)
@@ -188,24 +183,9 @@ def _instance(schema: Any, digest: bytes, known: Any) -> Any:
     return value
 
 
-def completion(body: Mapping[str, Any], given: Answer, *, identity: str, model: str, created: int) -> dict[str, Any]:
-    """The answer in the shape that the body asks for: a chat completion, or a text completion."""
-    choice: dict[str, Any] = {"index": 0, "finish_reason": given.finish_reason, "logprobs": None}
-    if _messages(body):
-        kind, prefix = "chat.completion", "chatcmpl"
-        choice["message"] = {"role": "assistant", "content": given.text}
-    else:
-        kind, prefix = "text_completion", "cmpl"
-        choice["text"] = given.text
-    return {
-        "id": f"{prefix}-{identity}",
-        "object": kind,
-        "created": created,
-        "model": model,
-        "choices": [choice],
-        "usage": {
-            "prompt_tokens": given.input_tokens,
-            "completion_tokens": given.output_tokens,
-            "total_tokens": given.input_tokens + given.output_tokens,
-        },
-    }
+def _vector(text: str) -> tuple[float, ...]:
+    """A small vector of length one, the same for the same text."""
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    values = [byte - 127.5 for byte in digest[:VECTOR_LENGTH]]
+    length = sum(value * value for value in values) ** 0.5
+    return tuple(round(value / length, 6) for value in values)

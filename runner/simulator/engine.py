@@ -1,4 +1,4 @@
-"""The simulated service itself: uploads become tasks, tasks become results, and everything is billed.
+"""The simulated service itself: files become tasks, tasks become results, and everything is billed.
 
 It knows no wire.  A wire hands it plain values and renders what comes back; what it will not do it says with
 :class:`Refusal`, whose ``kind`` a wire translates into its own status and error code.
@@ -13,25 +13,27 @@ import os
 import secrets
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from runner.simulator import lifecycle, models
-from runner.simulator.answers import NO_ANSWERS, Answer, KnownAnswers, answer
+from runner.simulator.answers import NO_ANSWERS, Answer, KnownAnswers
 from runner.simulator.faults import Fault, Faults
-from runner.simulator.lines import Row, RowError, numbered_lines, read_row, rows, shuffled_rows, write_line
-from runner.simulator.memory import Memory, RequestRow, Task
+from runner.simulator.fate import failure, outcome
+from runner.simulator.lines import RowError, Writer, digest_of, rows, shuffled_rows, write_line
+from runner.simulator.memory import Memory, Task
+from runner.simulator.questions import read_question
+from runner.simulator.replies import Stamp
+from runner.simulator.screening import Screening, screen
 
 KEPT_SECONDS = 7 * 24 * 3600
 """How long files are kept after a task ended, as in the samples of Wanqing's document."""
 LINK_SECONDS = 3600
 
-PENDING, RUNNING, SUCCEEDED, FAILED, EXPIRED = "pending", "running", "succeeded", "failed", "expired"
-
-_ROW_CODES = {400: "invalid_request_error", 401: "invalid_api_key", 429: "rate_limit_exceeded"}
-_BILLED_UNIT = 1000  # tokens per price
+PENDING, RUNNING, CANCELLING = lifecycle.PENDING, lifecycle.RUNNING, lifecycle.CANCELLING
+SUCCEEDED, FAILED, EXPIRED, CANCELLED = "succeeded", "failed", "expired", "cancelled"
 
 
 class Refusal(Exception):
@@ -45,20 +47,32 @@ class Refusal(Exception):
 
 @dataclass(frozen=True)
 class Order:
-    """What a caller asks for when it creates a task.  ``key`` is the caller's key; only its digest is kept."""
+    """What a caller asks for when it creates a task.
+
+    ``project`` is who sees the task, in words that no other wire uses.  ``key`` is the caller's key; only its digest is
+    kept.  The task's id begins with ``prefix``, and it gives ``extra`` (JSON) back.  Where ``endpoint`` is set, every
+    line of the file has to go there, and to ``model``; more than ``most_rows`` lines are refused.
+    """
 
     name: str
     project: str
     model: str
-    token: str
     file_name: str
     max_wait: float
     key: str
+    wire: str = "wanqing"
+    prefix: str = "brt-"
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    endpoint: str = ""
+    most_rows: int | None = None
 
 
 @dataclass(frozen=True)
 class View:
-    """A task as it stands now.  Times are seconds since 1970, None for what has not happened."""
+    """A task as it stands now.  Times are seconds since 1970, None for what has not happened.
+
+    ``status`` is one of the words above; ``done`` is the share of its rows that are finished.
+    """
 
     task: Task
     status: str
@@ -68,18 +82,7 @@ class View:
     succeeded: int
     failed: int
     has_output: bool
-
-
-@dataclass
-class _Screening:
-    """What one pass over an uploaded file found."""
-
-    requests: list[RequestRow]
-    answered: int = 0
-    failed: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    error: str = ""
+    done: float
 
 
 class Engine:
@@ -100,7 +103,21 @@ class Engine:
         self._speed = speed
         self._known = known
 
-    # uploads
+    # files
+
+    def keep(self, chunks: Iterable[bytes]) -> str:
+        """Keep the bytes; returns the digest that names them from now on."""
+        digest = hashlib.sha256()
+        with _written(self.memory.files) as (file, name):
+            for chunk in chunks:
+                digest.update(chunk)
+                file.write(chunk)
+            name(digest.hexdigest())
+        return digest.hexdigest()
+
+    def kept(self, digest: str) -> Path:
+        """Where the bytes of this digest lie."""
+        return self.memory.files / digest
 
     def mint(self, project: str, file_name: str) -> str:
         """A token for one upload."""
@@ -109,33 +126,29 @@ class Engine:
         return token
 
     def receive(self, token: str, chunks: Iterable[bytes]) -> None:
-        """Keep the bytes under their digest.  A second upload with one token replaces the first for later tasks."""
+        """Keep what is uploaded with ``token``.  A second upload with it replaces the first for later tasks."""
         if not self.memory.has_upload(token):
             raise Refusal("unknown-file", "the upload token is not known")
-        digest = hashlib.sha256()
-        with _written(self.memory.files) as (file, keep):
-            for chunk in chunks:
-                digest.update(chunk)
-                file.write(chunk)
-            keep(digest.hexdigest())
-        self.memory.fill_upload(token, digest.hexdigest())
+        self.memory.fill_upload(token, self.keep(chunks))
+
+    def received(self, token: str, project: str) -> str:
+        """The digest of what was uploaded with ``token``."""
+        digest = self.memory.uploaded(token, project)
+        if digest is None:
+            raise Refusal("unknown-file", "the file token is not known, or nothing was uploaded with it")
+        return digest
 
     # tasks
 
-    def create(self, order: Order) -> Task:
-        """Accept a task: screen its file, bill its requests, remember both."""
-        entry = _model_for_batches(order.model)
-        digest = self.memory.uploaded(order.token, order.project)
-        if digest is None:
-            raise Refusal("unknown-file", "the file token is not known, or nothing was uploaded with it")
+    def create(self, order: Order, digest: str) -> Task:
+        """Accept a task over the file ``digest``: screen it, bill its requests, remember both.
+
+        The file holds one request per line, ``{"custom_id", "body"}`` at the least.
+        """
+        entry = model_for_batches(order.model)
         fate = self.faults.for_task(order.name, order.model)
-        found = self._screen(digest, order.model, fate)
-        price = models.price(entry)
-        cost = None
-        if price is not None:
-            cost = round((found.input_tokens * price[0] + found.output_tokens * price[1]) / _BILLED_UNIT, 8)
         task = Task(
-            id=f"brt-{secrets.token_hex(12)}",
+            id=f"{order.prefix}{secrets.token_hex(12)}",
             name=order.name,
             project=order.project,
             model=order.model,
@@ -144,58 +157,46 @@ class Engine:
             max_wait=order.max_wait,
             key=hashlib.sha256(order.key.encode("utf-8", "surrogateescape")).hexdigest()[:16],
             created=self.clock(),
-            rows=len(found.requests),
-            answered=found.answered,
-            failed=found.failed,
-            input_tokens=found.input_tokens,
-            output_tokens=found.output_tokens,
-            cost=cost,
-            error=found.error or _failure_of(fate),
+            rows=0,
+            answered=0,
+            failed=0,
+            input_tokens=0,
+            output_tokens=0,
+            cost=None,
+            error="",
             fate=fate,
+            wire=order.wire,
+            extra={**order.extra, "endpoint": order.endpoint},
         )
+        found = screen(self.kept(digest), task, self._known, most_rows=order.most_rows)
+        task = _counted(task, found, models.price(entry))
+        task = replace(task, rows=len(found.requests))
+        if problem := found.problem or failure(fate):
+            task = replace(task, error=problem.message, error_code=problem.code, error_line=problem.line)
         self.memory.add_task(task, found.requests)
         return task
 
-    def _screen(self, digest: str, model: str, fate: tuple[Fault, ...]) -> _Screening:
-        """Read every line once: is it good, what will become of it, what does it cost?"""
-        found = _Screening([])
-        seen: dict[str, int] = {}
-        dead = _failure_of(fate) != ""
-        with (self.memory.files / digest).open("rb") as file:
-            for position, (number, line) in enumerate(numbered_lines(file), 1):
-                try:
-                    row = read_row(line, position, model)
-                    if (earlier := seen.setdefault(row.custom_id, number)) != number:
-                        raise ValueError(f"has the custom_id of line {earlier}")
-                except ValueError as error:
-                    return _Screening([], error=f"line {number} of the input file {error}")
-                self._count(found, row, None if dead else self._outcome(row, fate))
-        return found if found.requests else _Screening([], error="the input file holds no request")
+    def reject(self, order: Order, digest: str, code: str, message: str) -> Task:
+        """Accept a task that fails as soon as it is looked at, without a row."""
+        raise NotImplementedError
 
-    def _count(self, found: _Screening, row: Row, outcome: Answer | RowError | None) -> None:
-        given = answered = billed = 0
-        if isinstance(outcome, Answer):
-            given, answered, billed = outcome.input_tokens, outcome.output_tokens, 1
-            found.answered += 1
-            found.input_tokens += given
-            found.output_tokens += answered
-        elif outcome is not None:
-            found.failed += 1
-        found.requests.append((row.position, row.custom_id, row.digest, given, answered, billed))
+    def cancel(self, project: str, identity: str) -> View:
+        """Stop a task.  Rows that are finished stay answered and billed, the others never are."""
+        view = self.task(project, identity)
+        task = view.task
+        if view.ended is None and task.cancelled is None and not task.error:
+            finished = int(task.rows * view.done)
+            cut = replace(task, finished=finished, cancelled=self.clock())
+            entry = models.model(task.model)
+            found = screen(self.kept(task.digest), cut, self._known)
+            self.memory.mark_cancelled(_counted(cut, found, models.price(entry) if entry else None))
+        return self.task(project, identity)
 
-    def _outcome(self, row: Row, fate: tuple[Fault, ...]) -> Answer | RowError | None:
-        """What becomes of one row: an answer, a reason, or nothing at all."""
-        for rule in fate:
-            if rule.do in ("missing-rows", "expire") and rule.hits(row.position, row.custom_id, row.prompt):
-                return None
-            if rule.do in ("fail-rows", "all-fail") and rule.hits(row.position, row.custom_id, row.prompt):
-                status = rule.status_code or 500
-                code = rule.code or _ROW_CODES.get(status, "internal_error")
-                return RowError(status, code, rule.message or "simulated failure")
-        try:
-            return answer(row.body, row.digest, self._known)
-        except ValueError as error:
-            return RowError(400, "invalid_request_error", str(error))
+    def delete(self, project: str, identity: str) -> None:
+        """Forget a task that has ended; its bill stays."""
+        if self.task(project, identity).ended is None:
+            raise Refusal("not-finished", "only a task that has ended can be deleted")
+        self.memory.delete_task(identity)
 
     def task(self, project: str, identity: str) -> View:
         return self.view(self._task(project, identity))
@@ -205,6 +206,17 @@ class Engine:
         total, tasks = self.memory.tasks(project, name, self.clock() - lag, page, size)
         return total, [self.view(task) for task in tasks]
 
+    def tasks_beside(
+        self, project: str, mark: str | None, size: int, lag: float = 0, *, newer: bool = False
+    ) -> tuple[list[View], bool]:
+        """Up to ``size`` tasks behind the task ``mark`` (from the newest without one), and whether there are more.
+
+        With ``newer`` they are those just before it.  Newest first in either case.
+        """
+        found = self.memory.tasks_beside(project, mark, self.clock() - lag, size + 1, newer=newer)
+        page = found[-size:] if newer else found[:size]
+        return [self.view(task) for task in page], len(found) > size
+
     def _task(self, project: str, identity: str) -> Task:
         task = self.memory.task(identity)
         if task is None or task.project != project:
@@ -212,12 +224,14 @@ class Engine:
         return task
 
     def view(self, task: Task) -> View:
+        slow = task.suffers("slow")
         course = lifecycle.Course(
             created=task.created,
             rows=task.rows,
-            seconds=next((rule.seconds for rule in task.fate if rule.do == "slow"), None),
-            endless=any(rule.do == "never-end" for rule in task.fate),
+            seconds=slow.seconds if slow else None,
+            endless=task.suffers("never-end") is not None,
             rejected=task.rows == 0,
+            cancelled=task.cancelled,
         )
         if task.ended is not None:
             moment = lifecycle.Moment(lifecycle.ENDED, task.created, task.ended, 1.0)
@@ -234,6 +248,7 @@ class Engine:
             succeeded=int(task.answered * moment.done),
             failed=int(task.failed * moment.done),
             has_output=moment.ended is not None and not task.error,
+            done=moment.done,
         )
 
     # results
@@ -265,67 +280,43 @@ class Engine:
         if self.clock() > view.ended + KEPT_SECONDS:
             raise Refusal("file-expired", "the output file has expired")
 
-    def results(self, view: View) -> Path:
-        """The result file, produced when it is first asked for and then kept."""
+    def results(self, view: View, part: str = "", write: Writer = write_line) -> Path:
+        """A file of results, made when it is first asked for and then kept.
+
+        Without more it has OpenAI's lines for all rows that were answered or failed.  A wire with other lines, or with
+        several files, gives its own ``write`` and a word for the ``part``.
+        """
         self.require_output(view)
         task = view.task
-        path = self.memory.results / f"{task.id}.jsonl"
+        path = self.memory.results / f"{task.id}{part}.jsonl"
         if not path.exists():
-            with (self.memory.files / task.digest).open("rb") as source, _written(self.memory.results) as (file, keep):
-                in_order = shuffled_rows if any(rule.do == "shuffle" for rule in task.fate) else rows
-                for row in in_order(source, task.model):
-                    file.writelines(self._result_lines(row, task))
-                keep(path.name)
+            with self.kept(task.digest).open("rb") as source, _written(self.memory.results) as (file, name):
+                in_order = shuffled_rows if task.suffers("shuffle") else rows
+                for row in in_order(source, task.model, str(task.extra.get("endpoint", ""))):
+                    file.writelines(result_lines(row, task, self._known, write))
+                name(path.name)
         return path
 
-    def _result_lines(self, row: Row, task: Task) -> Iterator[bytes]:
-        outcome = self._outcome(row, task.fate)
-        if outcome is None:
-            return
-        line = write_line(row, outcome, model=task.model, created=int(task.created))
-        hit = {rule.do for rule in task.fate if rule.hits(row.position, row.custom_id, row.prompt)}
-        yield line[: len(line) // 2] + b"\n" if "broken-line" in hit else line
-        if "duplicate-lines" in hit:
-            yield line
-        if "unknown-ids" in hit:
-            stranger = hashlib.sha256(row.digest).hexdigest()[:32]
-            yield write_line(row, outcome, model=task.model, created=int(task.created), custom_id=stranger)
+    # online
 
+    def ask(
+        self, model: str, body: Mapping[str, Any], *, wire: str, url: str = "", spoilt: Sequence[Fault] = ()
+    ) -> Answer | RowError:
+        """The answer to one online question, on the bill before it is given.
 
-def _model_for_batches(instance: str) -> models.Entry:
-    entry = models.model(instance)
-    if entry is None:
-        raise Refusal("unknown-model", f"there is no model instance {instance}")
-    if entry["modelInstance"]["status"] != "running":
-        raise Refusal("stopped-model", f"the model instance {instance} is {entry['modelInstance']['status']}")
-    if models.OFFLINE_TAG not in entry["invisibleModelTags"]["customTags"]:
-        raise Refusal("online-model", f"the model instance {instance} takes no batch tasks")
-    return entry
-
-
-def _failure_of(fate: tuple[Fault, ...]) -> str:
-    """Why the whole task fails without results, empty when it does not."""
-    return next((rule.message or "simulated failure of the task" for rule in fate if rule.do == "fail"), "")
-
-
-def _final_status(task: Task) -> str:
-    if task.error:
-        return FAILED
-    if any(rule.do == "expire" for rule in task.fate):
-        return EXPIRED
-    return SUCCEEDED if task.answered else FAILED
-
-
-@contextlib.contextmanager
-def _written(folder: Path) -> Iterator[tuple[BinaryIO, Callable[[str], None]]]:
-    """A new file that appears in ``folder`` under the name given to the second value, whole or not at all."""
-    names: list[str] = []
-    handle, path = tempfile.mkstemp(dir=folder, prefix=".new-")
-    new = Path(path)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file, names.append
-        for name in names:
-            new.replace(folder / name)
-    finally:
-        new.unlink(missing_ok=True)
+        ``url`` is the path it was asked at, ``spoilt`` the rules of the call that may alter the answer.  Raises Refusal
+        for a model that is not there.
+        """
+        entry = _running_model(model)
+        try:
+            digest, question = digest_of(model, body), read_question(body, url)
+        except (ValueError, RecursionError) as error:
+            return RowError(400, "invalid_request_error", str(error))
+        given = outcome(question, 0, digest.hex(), spoilt, self._known)
+        if not isinstance(given, Answer):
+            return RowError(400, "invalid_request_error", "the body cannot be answered") if given is None else given
+        cost = _cost(models.online_price(entry), given.input_tokens, given.output_tokens)
+        self.memory.add_online(
+            wire, model, self.clock(), (0, "", digest, given.input_tokens, given.output_tokens, 1), cost
+        )
+        return given

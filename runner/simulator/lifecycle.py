@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 PENDING = "pending"
 RUNNING = "running"
+CANCELLING = "cancelling"
 ENDED = "ended"
 
 SMALL_ROWS = 20
@@ -13,6 +14,7 @@ SMALL_SECONDS = 0.3
 SECONDS = 1.5
 PENDING_SHARE = 0.1
 """The part of its life that a task spends pending."""
+CANCELLING_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class Course:
-    """What decides how long a task takes.  ``seconds`` replaces the usual duration; both are divided by ``speed``."""
+    """What decides how long a task takes.  ``seconds`` replaces the usual duration; all are divided by ``speed``."""
 
     created: float
     rows: int
@@ -35,11 +37,15 @@ class Course:
     endless: bool = False
     rejected: bool = False
     """Its file was found bad: it ends when others begin to run."""
+    cancelled: float | None = None
+    """When it was cancelled: the rows that will ever be finished are finished by then."""
 
     def at(self, now: float, speed: float) -> Moment:
         usual = SMALL_SECONDS if self.rows <= SMALL_ROWS else SECONDS
         duration = (usual if self.seconds is None else self.seconds) / speed
         started = self.created + duration * PENDING_SHARE
+        if self.cancelled is not None:
+            return self._cancelled_at(now, min(started, self.cancelled), self.cancelled + CANCELLING_SECONDS / speed)
         ended = started if self.rejected else self.created + duration
         if now < started:
             return Moment(PENDING)
@@ -48,3 +54,6 @@ class Course:
         if now < ended:
             return Moment(RUNNING, started, None, (now - started) / (ended - started))
         return Moment(ENDED, started, ended, 1.0)
+
+    def _cancelled_at(self, now: float, started: float, ended: float) -> Moment:
+        return Moment(CANCELLING, started, None, 1.0) if now < ended else Moment(ENDED, started, ended, 1.0)

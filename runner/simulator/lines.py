@@ -8,27 +8,47 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO, NoReturn
 
-from runner.simulator.answers import Answer, completion, prompt_of
+from runner.simulator.answers import Answer
+from runner.simulator.questions import Question, kind_of, read_question
+from runner.simulator.replies import Stamp, reply
 
 MAX_LINE_BYTES = 10 * 1024 * 1024
 
 
+class BadLine(ValueError):
+    """A line that no request can be read from; ``code`` is OpenAI's word for what is wrong."""
+
+    def __init__(self, message: str, code: str = "invalid_json_line") -> None:
+        super().__init__(message)
+        self.code = code
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One request.  ``digest`` covers the model and the body, however its keys are ordered."""
+    """One request.  ``digest`` covers the model and the body, however its keys are ordered.
+
+    ``question`` is what it asks, or why it asks nothing.
+    """
 
     position: int
     custom_id: str
+    url: str
     body: Mapping[str, Any]
     digest: bytes
+    question: Question | str
 
     @property
     def prompt(self) -> str:
-        return prompt_of(self.body) or ""
+        return "" if isinstance(self.question, str) else self.question.prompt
+
+    @property
+    def identity(self) -> str:
+        """What ids in its result begin with, so that they are the same whenever the result is written."""
+        return self.digest.hex()[:24]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +58,16 @@ class RowError:
     status_code: int
     code: str
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A row that its task's end came before; ``word`` is ``expired`` or ``cancelled``."""
+
+    word: str
+
+
+Outcome = Answer | RowError | Unfinished
 
 
 def _no_constant(text: str) -> NoReturn:
@@ -50,29 +80,42 @@ _COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _OUTSIDE_BODY = ("custom_id", "method", "url")
 
 
-def read_row(line: bytes, position: int, model: str) -> Row:
-    """The request in ``line``.  Raises ValueError that says what is wrong with it."""
+def read_row(line: bytes, position: int, model: str, endpoint: str = "") -> Row:
+    """The request in ``line``.  ``endpoint`` is where it goes when it does not say so itself.  Raises BadLine."""
     try:
         record = _DECODER.decode(line.decode("utf-8"))
     except UnicodeDecodeError:
-        raise ValueError("is not UTF-8") from None
+        raise BadLine("is not UTF-8") from None
     except (ValueError, RecursionError):
-        raise ValueError("is not JSON") from None
+        raise BadLine("is not JSON") from None
     custom_id = record.get("custom_id") if isinstance(record, dict) else None
     if not isinstance(custom_id, str) or not custom_id:
-        raise ValueError("has no custom_id")
+        raise BadLine("has no custom_id", "missing_required_parameter")
     if not custom_id.isprintable():  # lone surrogates, which no file can hold, are among them
-        raise ValueError("has a custom_id with unprintable characters")
+        raise BadLine("has a custom_id with unprintable characters", "invalid_request")
     body = record.get("body")
     if body is None:
         body = {key: value for key, value in record.items() if key not in _OUTSIDE_BODY}
     if not isinstance(body, dict):
-        raise ValueError("has a body that is not an object")
+        raise BadLine("has a body that is not an object", "invalid_request")
+    url = record.get("url")
+    url = url if isinstance(url, str) else endpoint
     try:
-        asked = f"{model}\n{_CANONICAL.encode(body)}"
+        return Row(position, custom_id, url, body, digest_of(model, body), _question(body, url))
     except RecursionError:
-        raise ValueError("is nested too deeply") from None
-    return Row(position, custom_id, body, hashlib.sha256(asked.encode()).digest()[:16])
+        raise BadLine("is nested too deeply") from None
+
+
+def digest_of(model: str, body: Mapping[str, Any]) -> bytes:
+    """Under which the bill finds the same question again.  Raises RecursionError."""
+    return hashlib.sha256(f"{model}\n{_CANONICAL.encode(body)}".encode()).digest()[:16]
+
+
+def _question(body: Mapping[str, Any], url: str) -> Question | str:
+    try:
+        return read_question(body, url)
+    except ValueError as error:
+        return str(error)
 
 
 def numbered_lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
@@ -84,37 +127,41 @@ def numbered_lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
             yield number, line
 
 
-def rows(file: BinaryIO, model: str) -> Iterator[Row]:
+def rows(file: BinaryIO, model: str, endpoint: str = "") -> Iterator[Row]:
     """The requests of a file that was found good."""
     for position, (_, line) in enumerate(numbered_lines(file), 1):
-        yield read_row(line, position, model)
+        yield read_row(line, position, model, endpoint)
 
 
-def shuffled_rows(file: BinaryIO, model: str) -> Iterator[Row]:
+def shuffled_rows(file: BinaryIO, model: str, endpoint: str = "") -> Iterator[Row]:
     """The same in the order of their digests, holding no more than where each line begins."""
     places: list[tuple[bytes, int, int]] = []
     for position, (_, line) in enumerate(numbered_lines(file), 1):
         places.append((read_row(line, position, model).digest, position, file.tell() - len(line)))
     for _, position, start in sorted(places):
         file.seek(start)
-        yield read_row(file.readline(), position, model)
+        yield read_row(file.readline(), position, model, endpoint)
 
 
-def write_line(
-    row: Row, outcome: Answer | RowError, *, model: str, created: int, custom_id: str | None = None
-) -> bytes:
-    """The result line of ``row``, newline included.  ``custom_id`` replaces the row's own."""
-    identity = row.digest.hex()[:24]
+Writer = Callable[[Row, Outcome, Stamp, str], bytes]
+"""(row, outcome, stamp, custom_id) → its line in a file of results, newline included; empty where it has none."""
+
+
+def write_line(row: Row, outcome: Outcome, stamp: Stamp, custom_id: str) -> bytes:
+    """The result line of an answered or failed row: OpenAI's, whatever came of it in one and the same file."""
     body: dict[str, Any]
+    if isinstance(outcome, Unfinished):
+        return b""
     if isinstance(outcome, Answer):
-        status, body = 200, completion(row.body, outcome, identity=identity, model=model, created=created)
+        status, body = 200, reply(kind_of(row.url, row.body), outcome, stamp)
     else:
         status = outcome.status_code
         body = {"error": {"code": outcome.code, "message": outcome.message, "type": outcome.code}}
-    record = {
-        "id": f"batch_req_{identity}",
-        "custom_id": custom_id or row.custom_id,
-        "response": {"status_code": status, "request_id": f"req_{identity}", "body": body},
-        "error": None,
-    }
+    response = {"status_code": status, "request_id": f"req_{stamp.identity}", "body": body}
+    return json_line(
+        {"id": f"batch_req_{stamp.identity}", "custom_id": custom_id, "response": response, "error": None}
+    )
+
+
+def json_line(record: Mapping[str, Any]) -> bytes:
     return _COMPACT.encode(record).encode("utf-8", "replace") + b"\n"

@@ -9,7 +9,7 @@ import socket
 import socketserver
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -108,7 +108,10 @@ def _chunk_size(line: bytes) -> int:
 
 @dataclass(frozen=True)
 class Request:
-    """``params`` are the named parts of the path, ``base`` the scheme and host that the caller used."""
+    """``params`` are the named parts of the path, ``base`` the scheme and host that the caller used.
+
+    ``method`` and ``target``, which is the path with its query, are as they were sent: signatures cover them.
+    """
 
     headers: Mapping[str, str]
     query: Mapping[str, str]
@@ -116,6 +119,8 @@ class Request:
     body: Body
     base: str
     faults: Sequence[Fault] = ()
+    method: str = ""
+    target: str = ""
 
     def fault(self, do: str) -> Fault | None:
         """The rule that fires on this call and does ``do``."""
@@ -127,7 +132,10 @@ Handler = Callable[[Request], Reply]
 
 @dataclass(frozen=True)
 class Route:
-    """One call: ``call`` is the word that fault rules use, ``pattern`` a path with ``{names}``."""
+    """One call: ``call`` is the word that fault rules use, ``pattern`` a path with ``{names}``.
+
+    ``{name}`` stands for one segment, ``{name*}`` for the rest of the path.
+    """
 
     method: str
     pattern: str
@@ -166,6 +174,7 @@ class App:
         matches = [(m, route, wire) for regex, route, wire in self._routes if (m := regex.fullmatch(path))]
         if not matches:
             return json_reply(404, {"error": "the simulator has no such path"})
+        matches = [found for found in matches if found[2] is matches[0][2]]  # the first wire to have a path owns it
         for match, route, wire in matches:
             if route.method == method:
                 params = {name: unquote(value) for name, value in match.groupdict().items()}
@@ -224,7 +233,8 @@ def _failed(wire: Wire, rule: Fault, status: int) -> Reply:
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(pattern)))
+    one_segment = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(pattern))
+    return re.compile(re.sub(r"\\\{(\w+)\\\*\\\}", r"(?P<\1>.+)", one_segment))
 
 
 def _split(target: str) -> tuple[str, dict[str, str]]:
@@ -236,7 +246,7 @@ def _split(target: str) -> tuple[str, dict[str, str]]:
 
 
 def _with(request: Request, query: Mapping[str, str], params: Mapping[str, str], faults: Sequence[Fault]) -> Request:
-    return Request(request.headers, query, params, request.body, request.base, faults)
+    return replace(request, query=query, params=params, faults=faults)
 
 
 class Connection(BaseHTTPRequestHandler):
@@ -261,7 +271,15 @@ class Connection(BaseHTTPRequestHandler):
             self._send(json_reply(400, {"error": "the body's length cannot be told"}))
             self.close_connection = True
             return
-        request = Request(self.headers, {}, {}, body, f"http://{self._host()}")  # type: ignore[arg-type]
+        request = Request(
+            self.headers,  # type: ignore[arg-type]
+            {},
+            {},
+            body,
+            f"http://{self._host()}",
+            method=self.command,
+            target=self.path,
+        )
         try:
             reply = self.server.app.answer(self.command, self.path, request)
             body.drain()
@@ -273,7 +291,7 @@ class Connection(BaseHTTPRequestHandler):
             if cut.reply is not None:
                 self._send(cut.reply, half=True)
 
-    do_GET = do_POST = do_PUT = do_DELETE = _respond
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _respond
 
     def _body(self) -> Body | None:
         """None when its length cannot be told for certain."""
@@ -293,7 +311,8 @@ class Connection(BaseHTTPRequestHandler):
         content = reply.content
         if isinstance(content, bytes):
             self._send_head(reply.status, reply.kind, len(content), reply.headers)
-            self.wfile.write(content[: len(content) // 2] if half else content)
+            if self.command != "HEAD":
+                self.wfile.write(content[: len(content) // 2] if half else content)
             return
         with content.open("rb") as file:
             size = content.stat().st_size
@@ -307,7 +326,7 @@ class Connection(BaseHTTPRequestHandler):
             self._send_head(206 if partial else reply.status, reply.kind, end - start, headers)
             self.wfile.flush()
             count = (end - start) // 2 if half else end - start
-            if count:
+            if count and self.command != "HEAD":
                 self.connection.sendfile(file, start, count)
 
     def _send_head(self, status: int, kind: str, length: int, headers: Mapping[str, str]) -> None:

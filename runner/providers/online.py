@@ -1,0 +1,276 @@
+"""Endpoints without batches: any `/v1/chat/completions` and `/v1/completions` that speak OpenAI's wire.
+
+The MaaS of `maas.wwcsp.com`, vLLM, Ollama and most gateways are of this kind.  The task is ours: its queue and its
+answers lie on this machine (:mod:`runner.providers.queue`) and it makes progress while a run works on it.
+
+- A base URL may end in its version (`/v1`, `/api/paas/v4`) or not; without one `/v1` is added.
+- `/v1/models` may be there or not; where it is not, a model's name is taken as given.
+- An asking of which no answer is heard (a time-out, a cut connection, a 5xx) may have been answered, and paid; it is
+  asked again, as these endpoints know no way to find out.
+- 429 means that nothing was made.  It counts as an asking only while nobody else is answered.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from runner.edge.http import Http, Reply, judge_status
+from runner.errors import Refused, RunnerError, Unsure
+from runner.model import Catalogue, Offer
+from runner.project import ProviderConfig, SecretRef
+from runner.provider import (
+    Absent,
+    Finding,
+    Found,
+    Frame,
+    Job,
+    Phase,
+    Progress,
+    Question,
+    ShardLimits,
+    Traits,
+    Upload,
+)
+from runner.providers import chat
+from runner.providers.door import Door, NotYet, Target
+from runner.providers.fanout import Fanout, Manner
+from runner.providers.hands import Hands, limits_of, secret_of
+from runner.providers.listing import parse_listing
+from runner.providers.queue import Queue, is_exhausted
+from runner.result import Result
+
+CONCURRENCY = 16
+TIMEOUT = 600.0
+STREAM_SILENCE = 120.0
+"""Seconds that a stream may say nothing."""
+SHARD = ShardLimits(2_000, 64_000_000)
+"""Small, so that answers come home shard by shard."""
+AUTH_HEADER = "Authorization: Bearer"
+NO_LIST = (404, 405, 406, 410, 501)
+"""Statuses by which an endpoint says that it has no `/v1/models`."""
+
+
+class Online:
+    """One endpoint, wherever ``door`` says it is.  ``folder``: where its queues lie."""
+
+    def __init__(
+        self,
+        name: str,
+        door: Door,
+        http: Http,
+        folder: Path,
+        manner: Manner,
+        *,
+        limits: ShardLimits = SHARD,
+        schema_as: str = "json_schema",
+    ) -> None:
+        self.name = name
+        self.traits = Traits(cancels=True, finds=True, grace=0, poll=0.3, shard=limits, needs_us=True)
+        self._door = door
+        self._http = http
+        self._folder = folder
+        self._schema_as = schema_as
+        self._fanout = Fanout(door.open, url_of, manner, http.scrub)
+
+    @property
+    def notes(self) -> Sequence[str]:
+        return self._door.notes
+
+    # Pure
+
+    def encode(self, offer: Offer, question: Question) -> dict[str, Any]:
+        return chat.encode(offer.id, question, self._schema_as)
+
+    def frame(self, question: Question) -> Frame:
+        return chat.frame(question)
+
+    def decode(self, line: bytes) -> Result:
+        result = chat.decode_line(line)
+        failure, scrub = result.failure, self._http.scrub
+        if failure is None:
+            return result
+        failure = replace(failure, code=scrub(failure.code, 100), message=scrub(failure.message, 1_000))
+        return replace(result, failure=failure, exhausted=is_exhausted(line))
+
+    # The task, which is ours
+
+    def offers(self) -> Catalogue:
+        return self._door.catalogue()
+
+    def stage(self, job: Job) -> Upload:
+        assert job.file is not None
+        self._queue(job).fill(job.file)
+        return Upload(job.task)
+
+    def start(self, job: Job, upload: Upload) -> str:
+        """Nothing is asked yet: that begins with `work`, once the task is known to be ours."""
+        self._queue(job).start()
+        return upload.token
+
+    def find(self, job: Job) -> Finding:
+        return Found(job.task) if self._queue(job).exists else Absent()
+
+    def check(self, job: Job) -> Progress:
+        """How far it is, by this run's own count or else by what lies on disk."""
+        queue = self._queue(job)
+        tally = self._fanout.tally(job.task)
+        if tally is None:
+            if not queue.exists:
+                raise self._elsewhere(job)
+            tally = queue.tally()
+        phase, raw = Phase.RUNNING, self._fanout.word or "asking"
+        if tally.total >= job.requests:
+            phase, raw = Phase.SUCCEEDED, "answered"
+        elif queue.cancelled and not self._is_asked(job, queue):
+            phase, raw = Phase.CANCELLED, "cancelled"
+        return Progress(phase, raw, job.requests, tally.answered, tally.failed)
+
+    def verify(self, job: Job, remote_id: str) -> None:
+        if remote_id != job.task or not self._queue(job).exists:
+            raise self._elsewhere(job)
+
+    def results(self, job: Job, sink: Callable[[bytes], object]) -> None:
+        queue = self._queue(job)
+        if not queue.exists:
+            raise self._elsewhere(job)
+        queue.results(sink)
+
+    def cancel(self, job: Job) -> bool:
+        queue = self._queue(job)
+        if queue.exists:
+            queue.cancel()
+        return True
+
+    def _is_asked(self, job: Job, queue: Queue) -> bool:
+        """Whether some process, this one or another, still has questions of it in flight."""
+        return self._fanout.is_busy_with(job.task) or (self._fanout.tally(job.task) is None and not queue.is_free)
+
+    def _queue(self, job: Job) -> Queue:
+        return Queue(self._folder, job.task)
+
+    def _elsewhere(self, job: Job) -> Refused:
+        return Refused(
+            f"the queue of task {job.task} is not on this machine",
+            where=str(self._folder),
+            hint="Apply where it was begun, or let its requests be asked, and paid, again.",
+        )
+
+    # Working on it
+
+    def work(self, jobs: Sequence[Job]) -> None:
+        self._fanout.work(jobs, self._folder)
+
+    def tempo(self) -> str:
+        return self._fanout.tempo()
+
+    def rest(self, patience: float) -> None:
+        self._fanout.rest(patience)
+
+    def forget(self, jobs: Iterable[Job]) -> None:
+        for job in jobs:
+            self._fanout.forget(job.task)
+            self._queue(job).remove()
+
+
+def url_of(target: Target, path: str) -> str:
+    """Where ``path``, such as ``/v1/chat/completions``, is at an endpoint.
+
+    A base URL that has a version in its path is complete: only what follows the version is added.
+    """
+    base = target.base_url.rstrip("/")
+    for ending in ("/chat/completions", "/completions"):
+        base = base.removesuffix(ending)
+    if re.search(r"/v\d+(/|$)", urlsplit(base).path):
+        return base + path.removeprefix("/v1")
+    return base + path
+
+
+def listed_at(http: Http, target: Target) -> Catalogue:
+    """The models of an endpoint.  Not complete where it has no list.  Raises ProviderError."""
+
+    def lenient(reply: Reply) -> None:
+        if reply.status in (401, 403):
+            raise Refused(f"the key was refused: answered {reply.status}", where=reply.where, credentials=True)
+        if reply.status not in NO_LIST:
+            judge_status(reply)
+
+    reply = http.call("GET", url_of(target, "/v1/models"), retry=True, headers=target.headers, judge=lenient)
+    try:
+        found = parse_listing(reply.json()) if reply.status < 300 else None
+    except Unsure:  # a page for people, say
+        found = None
+    return Catalogue((), complete=False) if found is None else Catalogue(found)
+
+
+# Building one from runner.yaml
+
+
+class _Address:
+    """The door of an endpoint whose address runner.yaml names."""
+
+    notes: Sequence[str] = ()
+
+    def __init__(self, config: ProviderConfig, hands: Hands) -> None:
+        self._config = config
+        self._hands = hands
+
+    def open(self) -> Target | NotYet:
+        url = self._config.settings.get("base_url")
+        if url is None:
+            raise RunnerError(
+                f"provider {self._config.name} has no base_url",
+                where=str(self._config.place),
+                hint="base_url: https://HOST/v1",
+            )
+        return Target(url, key_header(self._config, self._hands))
+
+    def catalogue(self) -> Catalogue:
+        target = self.open()
+        assert isinstance(target, Target)
+        return listed_at(self._hands.http, target)
+
+
+def key_header(config: ProviderConfig, hands: Hands, usual: str = AUTH_HEADER) -> Mapping[str, str]:
+    """The header that carries ``api_key``, by the setting ``auth_header``; none where no key is named."""
+    if not isinstance(config.settings.get("api_key"), SecretRef):
+        return {}
+    key = secret_of(config, hands)()
+    hands.http.hide(key)
+    return header_of(config.settings.get("auth_header", usual), key)
+
+
+def header_of(setting: str, key: str) -> dict[str, str]:
+    """``Authorization: Bearer`` and a key, or ``apiKey`` and a key, as a header."""
+    name, _, word = setting.partition(":")
+    return {name.strip().lower(): f"{word.strip()} {key}".strip()}
+
+
+def endpoint(config: ProviderConfig, hands: Hands, door: Door) -> Online:
+    """An endpoint behind ``door``, asked as runner.yaml says."""
+    settings = config.settings
+    stream = bool(settings.get("stream", False))
+    timeout = float(settings.get("timeout", TIMEOUT))
+    return Online(
+        config.name,
+        door,
+        hands.http,
+        hands.folder,
+        Manner(
+            concurrency=settings.get("concurrency", CONCURRENCY),
+            stream=stream,
+            timeout=timeout,
+            silence=min(timeout, STREAM_SILENCE) if stream else timeout,
+        ),
+        limits=limits_of(config, SHARD),
+        schema_as=settings.get("schema_as", "json_schema"),
+    )
+
+
+def online(config: ProviderConfig, hands: Hands) -> Online:
+    """``type: online``."""
+    return endpoint(config, hands, _Address(config, hands))

@@ -1,0 +1,121 @@
+"""Streamed answers: server-sent events in, one whole completion out.
+
+The events are those of the WHATWG standard as far as OpenAI's wire uses it: ``data:`` lines, comments, any line end,
+packets split anywhere.  Usage may come in a last chunk that has no choices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from json import loads
+from typing import Any
+
+from runner.providers.loose import get, items
+
+DONE = "[DONE]"
+
+
+class Events:
+    """Turns packets into the data of events, however they are split."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._data: list[str] = []
+
+    def feed(self, packet: bytes) -> Iterator[str]:
+        """The events that ``packet`` completes."""
+        text = self._rest + packet
+        held = b"\r" if text.endswith(b"\r") else b""  # half of a line end, perhaps
+        text = text[: len(text) - len(held)].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        *lines, rest = text.split(b"\n")
+        self._rest = rest + held
+        for line in lines:
+            yield from self._line(line)
+
+    def end(self) -> Iterator[str]:
+        """What a stream that ends without an empty line leaves."""
+        yield from self._line(self._rest)
+        yield from self._line(b"")
+        self._rest = b""
+
+    def _line(self, line: bytes) -> Iterator[str]:
+        if not line.strip():
+            if self._data:
+                yield "\n".join(self._data)
+            self._data = []
+        elif line.startswith(b"data:"):
+            self._data.append(line[5:].decode("utf-8", "replace").removeprefix(" "))
+
+
+class Assembly:
+    """The chunks of one streamed completion, put together in the shape of an answer that was not streamed."""
+
+    def __init__(self) -> None:
+        self._head: dict[str, Any] = {}
+        self._texts: list[str] = []
+        self._refusals: list[str] = []
+        self._calls: dict[int, dict[str, Any]] = {}
+        self._finish: Any = None
+        self._usage: Any = None
+        self._chat = True
+        self.error: Any = None
+        """What the server reported in the middle of the stream."""
+        self.done = False
+        """The server said that this was all."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether the answer came to its end: a stream that merely stops was cut."""
+        return self.error is None and (self.done or self._finish is not None)
+
+    def add(self, data: str) -> None:
+        """Take in one event.  Raises ValueError for data that is no JSON."""
+        if data.strip() == DONE:
+            self.done = True
+            return
+        chunk = loads(data)
+        if get(chunk, "error"):
+            self.error = chunk["error"]
+            return
+        if not self._head and isinstance(chunk, dict):
+            self._head = {key: chunk[key] for key in ("id", "created", "model") if key in chunk}
+        if get(chunk, "usage"):
+            self._usage = chunk["usage"]
+        for choice in items(get(chunk, "choices"))[:1]:
+            self._choice(choice)
+
+    def _choice(self, choice: Any) -> None:
+        self._finish = get(choice, "finish_reason") or self._finish
+        delta = get(choice, "delta")
+        self._chat = self._chat and get(choice, "text") is None
+        for text in (get(choice, "text"), get(delta, "content")):
+            if isinstance(text, str):
+                self._texts.append(text)
+        if isinstance(refusal := get(delta, "refusal"), str):
+            self._refusals.append(refusal)
+        for call in items(get(delta, "tool_calls")):
+            self._call(call)
+
+    def _call(self, call: Any) -> None:
+        place = get(call, "index")
+        known = self._calls.setdefault(place if isinstance(place, int) else 0, {"name": "", "arguments": ""})
+        for key in known:
+            if isinstance(piece := get(call, "function", key), str):
+                known[key] += piece
+
+    def body(self) -> dict[str, Any]:
+        """The completion as if it had come in one piece."""
+        text = "".join(self._texts)
+        choice: dict[str, Any] = {"index": 0, "finish_reason": self._finish}
+        if self._chat:
+            message: dict[str, Any] = {"role": "assistant", "content": text if self._texts else None}
+            if self._refusals:
+                message["refusal"] = "".join(self._refusals)
+            if self._calls:
+                calls = [self._calls[place] for place in sorted(self._calls)]
+                message["tool_calls"] = [{"type": "function", "function": call} for call in calls]
+            choice["message"] = message
+        else:
+            choice["text"] = text
+        kind = "chat.completion" if self._chat else "text_completion"
+        return {**self._head, "object": kind, "choices": [choice], "usage": self._usage}

@@ -1,0 +1,130 @@
+"""What one reply of an endpoint means: an answer, a failure, another try, or that nothing more is to be asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from json import dumps
+from typing import Any
+
+from runner.edge.http import Reply, judge_status, retry_after
+from runner.errors import Busy, ProviderError, Refused, RunnerError
+from runner.providers.chat import decode_body, is_retryable
+from runner.providers.loose import first_text, get
+from runner.result import Failure, Usage
+
+_NO_CREDIT = ("insufficientquota", "insufficientbalance", "billing", "arrear", "paymentrequired", "creditbalance")
+"""In an error's code: the account is out of money, and asking on is vain."""
+
+
+@dataclass(frozen=True)
+class Settled:
+    """It came to something: an answer (``failure`` None), or a failure that the same bytes would meet again."""
+
+    status: int
+    body: bytes
+    """JSON in one line."""
+    usage: Usage = field(default_factory=Usage)
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True)
+class Again:
+    """It may be answered at another try.
+
+    ``turned_away``: nothing was made (429, overloaded); otherwise it may have been answered, and paid, unheard.
+    ``settled`` is what to keep if there is no other try.
+    """
+
+    reason: str
+    code: str
+    pause: float | None = None
+    turned_away: bool = False
+    settled: Settled | None = None
+
+
+@dataclass(frozen=True)
+class Halt:
+    """Nothing more is to be asked of this endpoint."""
+
+    error: RunnerError
+
+
+Verdict = Settled | Again | Halt
+
+
+def judge(reply: Reply, body: Any) -> Verdict:
+    """``body``: the reply's JSON, or the completion that its stream was put together to; None where it is neither."""
+    error = get(body, "error")
+    if 200 <= reply.status < 300 and not error:
+        return _answer(reply, body)
+    code = first_text(error, ("code", "type")) or first_text(body, ("code", "type")) or f"http_{reply.status}"
+    message = _said(reply, body)
+    if reply.status == 402 or _speaks_of(code, _NO_CREDIT):
+        return Halt(_stopped(f"the account has no credit: {message}", reply))
+    if reply.status == 401:
+        return Halt(Refused(f"the key was refused: {message}", where=reply.where, code=code, credentials=True))
+    pause = retry_after(reply.headers)
+    settled = Settled(reply.status, _one_line(reply, body), failure=Failure(code, message, False))
+    if reply.status == 429:
+        return Again(message, code, pause, turned_away=True, settled=settled)
+    if is_retryable(code, reply.status, message):
+        return Again(message, code, pause, turned_away=reply.status == 503, settled=settled)
+    return settled
+
+
+def _answer(reply: Reply, body: Any) -> Verdict:
+    if not isinstance(body, dict):
+        return Again(f"the answer is not JSON: {reply.text[:200]}", "unreadable_answer")
+    result = decode_body("", body)
+    settled = Settled(reply.status, _one_line(reply, body), result.usage, result.failure)
+    if result.failure is not None and result.failure.retryable:
+        return Again(result.failure.message, result.failure.code, settled=settled)
+    return settled
+
+
+def misfortune(error: ProviderError) -> Again:
+    """What a call that came to no reply means."""
+    if isinstance(error, Busy):
+        return Again(error.message, "unreachable", error.retry_after, turned_away=True)
+    return Again(error.message, "no_answer")
+
+
+def cannot_go_on(reply: Reply, settled: Settled) -> RunnerError | None:
+    """Of the first replies of a run: whether they say that no question can be answered here."""
+    if reply.status not in (403, 404, 405) and not 300 <= reply.status < 400:
+        return None
+    try:
+        judge_status(reply)
+    except Refused as error:
+        error.message = settled.failure.message if settled.failure else error.message
+        error.hint = error.hint or "compare base_url, the model and the key with what the endpoint expects"
+        return error
+    except ProviderError:
+        pass
+    return None
+
+
+def _speaks_of(code: str, words: tuple[str, ...]) -> bool:
+    letters = "".join(filter(str.isalnum, code.lower()))
+    return any(word in letters for word in words)
+
+
+def _said(reply: Reply, body: Any) -> str:
+    error = get(body, "error")
+    said = error if isinstance(error, str) else first_text(error, ("message", "msg"))
+    said = said or first_text(body, ("message", "msg", "detail", "error_msg"))
+    return f"answered {reply.status}: {said or reply.text[:300]}".rstrip(": ")
+
+
+def _stopped(message: str, reply: Reply) -> RunnerError:
+    return RunnerError(message, where=reply.where, hint="What was answered is kept: put it right and apply again.")
+
+
+def _one_line(reply: Reply, body: Any) -> bytes:
+    """The body as it came where that is one line of JSON, else written anew."""
+    data = reply.data
+    plain = data.startswith(b"{") and not any(byte in data for byte in (b"\n", b"\r", b"\0"))
+    if plain and body is not None:
+        return data
+    value = body if body is not None else {"error": {"message": reply.text[:2_000]}}
+    return dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace")
