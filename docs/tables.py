@@ -52,6 +52,29 @@ VERIFIED = {
         "against the simulator, and against a second server written from Wanqing's document alone; "
         "**not** against the real service",
     ),
+    "online": (
+        "any endpoint with `/v1/chat/completions` or `/v1/completions`: a MaaS, vLLM, Ollama, a gateway",
+        "against the simulator, the LiteLLM proxy, and a second server of the tests; **not** against maas.wwcsp.com",
+    ),
+    "alaya": (
+        "a deployment of Alaya NeW, looked up and then asked like `online`",
+        "against the simulator, and a second server written from Alaya's documents; **not** against the real service",
+    ),
+    "qianfan": (
+        "batch inference of Baidu Qianfan, with files in BOS",
+        "against the simulator, which the official `qianfan` SDK and Baidu's BOS client are held against, and a second "
+        "server; the signature against the document's rules and Baidu's own signer; **not** against the real service",
+    ),
+    "openai": (
+        "files and batches on OpenAI's wire, in 13 dialects",
+        "against the simulator, which the official `openai` SDK is held against, and a second server that has every "
+        "dialect's oddities; **not** against any real service",
+    ),
+    "anthropic": (
+        "Anthropic's Message Batches",
+        "against the simulator, which the official `anthropic` SDK is held against, and a second server; **not** "
+        "against the real service",
+    ),
 }
 """What each provider type is, and what its code was held against.  A type without an entry cannot be documented."""
 

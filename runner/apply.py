@@ -31,6 +31,8 @@ from runner.workers import Workers, needs_us
 _AT_ONCE = 8
 _PROGRESS_EVERY = 10.0
 """Seconds between two writes of the state that tell of nothing but progress."""
+_NO_ROOM = 4
+"""So many polite pauses pass before what a provider had no room for is sent again."""
 _GROUP = 16
 """Events of finished collects that travel in one write of the state."""
 
@@ -158,12 +160,14 @@ class Apply:
         return events
 
     def _settled(self, unsettled: Mapping[str, Unsettled]) -> None:
-        words = {"found": "done", "absent": "done", "young": "waiting", "unknown": "unsure", "": "unsure"}
+        words = {"found": "done", "absent": "done", "turned away": "done", "young": "waiting"}
         self._undecided = {id for id, what in unsettled.items() if what.verdict == "unknown"}
         for id, what in unsettled.items():
             task = self._journal.state.tasks.get(id)
             if task is not None:
-                self.outcome.note(task_change(task, Action.SETTLE, what.verdict), words[what.verdict], what.detail)
+                self.outcome.note(
+                    task_change(task, Action.SETTLE, what.verdict), words.get(what.verdict, "unsure"), what.detail
+                )
 
     def _tasks(self, *phases: str) -> list[Task]:
         about = self._about()
@@ -385,6 +389,8 @@ class Apply:
             unstarted = [before.tasks[event.task] for event in events if isinstance(event, Voided)]
             self._unstarted += unstarted
             self._left |= {task.batch for task in unstarted if task.batch in self._holdings.resolved}
+            if any(what.verdict == "turned away" for what in news.unsettled.values()):
+                self._not_before = self._world.clock.now() + _NO_ROOM * self._poll()
         self._settled(news.unsettled)
         self._collect()
         self._cancel()

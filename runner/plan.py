@@ -127,7 +127,8 @@ class Demand:
 class Unsettled:
     """A start whose outcome is unknown, and what looking for it said.
 
-    ``verdict``: found, absent, young (absent, but too soon to believe it), unknown, or "" when nobody looked.
+    ``verdict``: found, absent, young (absent, but too soon to believe it), unknown, or "" when nobody looked; and
+    "turned away" of a task that was started and given back unasked.
     """
 
     task: str
@@ -260,6 +261,8 @@ def _settle_reason(unsettled: Unsettled | None) -> str:
             return f"the interrupted start did happen: {detail}"
         case Unsettled(verdict="absent"):
             return "the interrupted start did not happen"
+        case Unsettled(verdict="turned away", detail=detail):
+            return f"the provider gave it back unasked: {detail}"
         case Unsettled(verdict="young", detail=detail):
             return f"not in the provider's list yet; {detail}"
         case Unsettled(verdict="unknown", detail=detail):

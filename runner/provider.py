@@ -145,6 +145,9 @@ class Progress:
     error: str = ""
     retryable: bool = True
     """Of a failed task: whether the same bytes, sent again, may do better."""
+    turned_away: bool = False
+    """It was taken and then given back whole for want of room, as by a limit on tokens in the queue: nothing was asked,
+    and the same requests may be sent again when others have ended."""
     expires_at: str = ""
     """When the results go away, as the provider spells it."""
 

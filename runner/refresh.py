@@ -133,7 +133,11 @@ def _trouble(task: Task, error: ProviderError) -> str:
 
 
 def _check(world: World, provider: Provider, task: Task) -> _Answer:
-    return [Checked(task.id, provider.check(job_of(task)), world.clock.now())], None
+    progress = provider.check(job_of(task))
+    if progress.turned_away and not task.stopped:
+        reason = progress.error or "no room"
+        return [Voided(task.id, reason, OPEN)], Unsettled(task.id, "turned away", reason)
+    return [Checked(task.id, progress, world.clock.now())], None
 
 
 def _settle(world: World, provider: Provider, state: State, task: Task) -> _Answer:

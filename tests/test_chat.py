@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from runner.fingerprint import canonical
 from runner.provider import Message, Part, Question
-from runner.providers.chat import LINE_SHAPES, decode_line, encode, frame, is_retryable
+from runner.providers.chat import LINE_SHAPES, SCHEMA_WAYS, decode_line, encode, frame, is_retryable
 from runner.result import Failure, Result, Usage
 
 ID = "0123456789abcdef0123456789abcdef"
@@ -329,3 +329,45 @@ def test_verdicts() -> None:
     assert is_retryable("odd", 400, "timeout") is False
     assert is_retryable("odd", None, "Service Unavailable") is True
     assert is_retryable("odd", None) is False
+
+
+# ---- an answer's schema ----------------------------------------------------------------------------------------------
+
+SCHEMA = {"type": "object", "properties": {"answer": {"type": "integer"}}, "required": ["answer"]}
+
+
+@pytest.mark.parametrize("way", sorted(SCHEMA_WAYS))
+def test_every_way_to_ask_for_a_schema(way: str) -> None:
+    """The schema is in the body whichever way the provider has, and the question is untouched."""
+    body = encode("m", Question(HELLO, schema=SCHEMA), way)
+    assert body["messages"][-1] == {"role": "user", "content": "hello"}
+    told = json.dumps(SCHEMA, sort_keys=True) in body["messages"][0]["content"]
+    assert {
+        "json_schema": body.get("response_format", {}).get("json_schema", {}).get("schema") == SCHEMA,
+        "json_object": body.get("response_format") == {"type": "json_object"} and told,
+        "tool": body.get("tools", [{}])[0].get("function", {}).get("parameters") == SCHEMA,
+        "prompt": told and body.keys() == {"model", "messages"},
+    }[way]
+
+
+@pytest.mark.parametrize(("way", "field"), [("json_schema", "response_format"), ("tool", "tools")])
+def test_a_schema_does_not_overwrite_parameters(way: str, field: str) -> None:
+    """Two answers to one question are an error before anything is sent."""
+    with pytest.raises(ValueError, match=f"parameters set {field}"):
+        encode("m", Question(HELLO, parameters={field: 1}, schema=SCHEMA), way)
+
+
+def test_a_plain_completion_cannot_be_told_a_schema() -> None:
+    """There is no message to put it into."""
+    with pytest.raises(ValueError, match="cannot be put into words"):
+        encode("m", Question(text="Once", schema=SCHEMA), "prompt")
+
+
+@pytest.mark.parametrize("arguments", ['{"answer": 3}', {"answer": 3}])
+def test_an_answer_given_as_a_call(arguments: Any) -> None:
+    """What the only function was called with is the answer; any other call is not text."""
+    call = {"type": "function", "function": {"name": "answer", "arguments": arguments}}
+    assert read(openai(completion(content=None, tool_calls=[call]))).text == '{"answer": 3}'
+    other = {"type": "function", "function": {"name": "search", "arguments": "{}"}}
+    result = read(openai(completion(content=None, tool_calls=[other])))
+    assert (result.text, result.failure) == (None, None)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from runner.errors import RunnerError
 from runner.model import (
     Bound,
+    Catalogue,
     Offer,
     Price,
     Selector,
@@ -178,7 +179,7 @@ def test_nothing_fits() -> None:
     with pytest.raises(RunnerError, match=r"no model fits; nearest: .*mi-32 .*no tag coding; mi-8") as caught:
         choose(Selector(tags=("coding",), context=Bound(">=", 32_000)), [SMALL, LARGE])
     assert "context 8,192 is below 32k" in caught.value.message
-    with pytest.raises(RunnerError, match="offers no models"):
+    with pytest.raises(RunnerError, match="lists no models"):
         choose(Selector(), [])
 
 
@@ -274,3 +275,37 @@ def test_json_from_another_version() -> None:
     data["price"] = {**data["price"], "cached": 0.1}
     assert Offer.from_json(data) == SMALL
     assert {field.name for field in dataclasses.fields(Offer)} >= SMALL.to_json().keys()
+
+
+# ---- catalogues ------------------------------------------------------------------------------------------------------
+
+
+def test_facts_fill_in_what_the_provider_does_not_say() -> None:
+    """And never contradict it."""
+    declared = Offer("mi-x", family="Qwen3", context=1_000, price=Price(1, 2, "USD"))
+    listed = Offer("mi-x", context=32_768)
+    (offer,) = Catalogue((listed,)).with_facts([declared]).offers
+    assert offer == replace(declared, context=32_768)
+
+
+def test_facts_are_found_by_name_too() -> None:
+    """A pin's id may be one that only the provider knows."""
+    listed = Offer("amv-1", name="Tuned")
+    (offer,) = Catalogue((listed,)).with_facts([Offer("Tuned", family="F")]).offers
+    assert (offer.id, offer.family) == ("amv-1", "F")
+
+
+def test_a_declared_model_is_on_sale_only_where_the_list_has_gaps() -> None:
+    """A complete list is believed."""
+    declared = Offer("gone", family="F")
+    assert Catalogue((SILENT,)).with_facts([declared]).offers == (SILENT,)
+    assert Catalogue((SILENT,), complete=False).with_facts([declared]).offers == (SILENT, declared)
+
+
+def test_a_name_that_a_list_with_gaps_leaves_out_is_taken_as_given() -> None:
+    """Only an id, and only where the list may leave models out."""
+    assert Catalogue((SMALL,), complete=False).given(Selector(id="other")) == Offer("other")
+    assert Catalogue((SMALL,), complete=False).given(Selector(id="mi-8")) is None
+    assert Catalogue((SMALL,), complete=False).given(Selector(id="Qwen3-8B")) is None
+    assert Catalogue((SMALL,), complete=False).given(Selector(family="Qwen3")) is None
+    assert Catalogue((SMALL,)).given(Selector(id="other")) is None

@@ -19,7 +19,7 @@ from runner.edge.process import is_gone, whoami
 from runner.edge.store import FolderStore
 from runner.edge.world import World
 from runner.errors import Busy, CredentialsError, Refused, RunnerError, Unsure
-from runner.model import Offer
+from runner.model import Catalogue, Offer
 from runner.plan import Unsettled
 from runner.project import Project
 from runner.provider import (
@@ -75,7 +75,7 @@ class Told:
     def _never(self) -> RuntimeError:
         return RuntimeError("refreshing asks no such thing")
 
-    def offers(self) -> Sequence[Offer]:
+    def offers(self) -> Catalogue:
         raise self._never()
 
     def encode(self, offer: Offer, question: Question) -> dict[str, Any]:
@@ -143,6 +143,38 @@ def test_an_open_task_is_asked_after(phase: Phase) -> None:
     told = Told(progress=Progress(phase, "Word", 3, 2, 1))
     assert news(opened(), provider=told) == News((Checked("t-1", told.progress, NOW),))  # type: ignore[arg-type]
     assert told.asked == [("check", job_of(opened()))]
+
+
+def test_a_task_that_was_turned_away_is_as_if_never_sent() -> None:
+    """A full queue is no failure: nothing was asked, and its requests may go out again."""
+    told = Told(progress=Progress(Phase.FAILED, "failed", error="token_limit_exceeded", turned_away=True))
+    found = news(opened(), provider=told)  # type: ignore[arg-type]
+    assert found.events == (Voided("t-1", "token_limit_exceeded", OPEN),)
+    assert found.unsettled == {"t-1": Unsettled("t-1", "turned away", "token_limit_exceeded")}
+    after = fold_all(State("L", tasks={"t-1": opened()}), found.events)
+    assert after.tasks["t-1"].phase == VOID
+
+
+def test_a_task_that_was_stopped_and_turned_away_is_collected() -> None:
+    """Nobody wants it sent again."""
+    told = Told(progress=Progress(Phase.FAILED, "failed", turned_away=True))
+    task = opened(stopped="cancelled")
+    assert news(task, provider=told).events == (Checked("t-1", told.progress, NOW),)  # type: ignore[arg-type]
+
+
+def test_a_search_knows_what_else_there_is() -> None:
+    """Remote ids that are taken, and other interrupted starts of the same size: whichever is found may be theirs."""
+    told = Told()
+    others = [
+        staged(id="t-2"),
+        staged(id="t-3", requests=99),
+        opened(id="t-4", remote_id="r-4"),
+        a_task("t-5", provider="other", phase=OPEN, remote_id="r-5"),
+        a_task("t-6", phase=COLLECTED, remote_id="r-6"),
+    ]
+    news(staged(), *others, provider=told)  # type: ignore[arg-type]
+    (job,) = [job for what, job in told.asked if what == "find" and job.task == "t-1"]
+    assert (job.taken, job.rivals) == (frozenset({"r-4", "r-6"}), 1)
 
 
 @pytest.mark.parametrize("phase", [ENDED, COLLECTED, VOID, ABANDONED])

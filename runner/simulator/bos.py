@@ -54,7 +54,9 @@ def wire(engine: Engine) -> Wire:
             bucket = request.params["bucket"]
             is_signed = bool(Message(request.method, request.target, request.headers).authorization)
             if not is_signed and not (_BUCKET.fullmatch(bucket) and objects.has_bucket(bucket)):
-                raise Refusal("unknown-bucket", f"no wire of the simulator has this path, and no bucket is named {bucket}")
+                raise Refusal(
+                    "unknown-bucket", f"no wire of the simulator has this path, and no bucket is named {bucket}"
+                )
             return checked(request)
 
         return answered

@@ -21,11 +21,10 @@ from typing import Any, BinaryIO
 from runner.simulator import lifecycle, models
 from runner.simulator.answers import NO_ANSWERS, Answer, KnownAnswers
 from runner.simulator.faults import Fault, Faults
-from runner.simulator.fate import failure, outcome
+from runner.simulator.fate import Problem, failure, outcome, result_lines
 from runner.simulator.lines import RowError, Writer, digest_of, rows, shuffled_rows, write_line
 from runner.simulator.memory import Memory, Task
 from runner.simulator.questions import read_question
-from runner.simulator.replies import Stamp
 from runner.simulator.screening import Screening, screen
 
 KEPT_SECONDS = 7 * 24 * 3600
@@ -34,6 +33,8 @@ LINK_SECONDS = 3600
 
 PENDING, RUNNING, CANCELLING = lifecycle.PENDING, lifecycle.RUNNING, lifecycle.CANCELLING
 SUCCEEDED, FAILED, EXPIRED, CANCELLED = "succeeded", "failed", "expired", "cancelled"
+
+_BILLED_UNIT = 1000  # tokens per price
 
 
 class Refusal(Exception):
@@ -50,8 +51,9 @@ class Order:
     """What a caller asks for when it creates a task.
 
     ``project`` is who sees the task, in words that no other wire uses.  ``key`` is the caller's key; only its digest is
-    kept.  The task's id begins with ``prefix``, and it gives ``extra`` (JSON) back.  Where ``endpoint`` is set, every
-    line of the file has to go there, and to ``model``; more than ``most_rows`` lines are refused.
+    kept.  The task's id begins with ``prefix``, and it gives ``extra`` (JSON) back, whose ``endpoint`` is where lines go
+    that do not say it themselves.  With ``validated_later`` every line has to go there, and to ``model``, and a model
+    that takes no batches fails the task rather than being refused at once.  More than ``most_rows`` lines fail it, too.
     """
 
     name: str
@@ -63,7 +65,7 @@ class Order:
     wire: str = "wanqing"
     prefix: str = "brt-"
     extra: Mapping[str, Any] = field(default_factory=dict)
-    endpoint: str = ""
+    validated_later: bool = False
     most_rows: int | None = None
 
 
@@ -145,7 +147,9 @@ class Engine:
 
         The file holds one request per line, ``{"custom_id", "body"}`` at the least.
         """
-        entry = model_for_batches(order.model)
+        unfit = _unfit_for_batches(order.model)
+        if unfit and not order.validated_later:
+            raise unfit
         fate = self.faults.for_task(order.name, order.model)
         task = Task(
             id=f"{order.prefix}{secrets.token_hex(12)}",
@@ -166,19 +170,17 @@ class Engine:
             error="",
             fate=fate,
             wire=order.wire,
-            extra={**order.extra, "endpoint": order.endpoint},
+            extra=order.extra,
         )
-        found = screen(self.kept(digest), task, self._known, most_rows=order.most_rows)
-        task = _counted(task, found, models.price(entry))
-        task = replace(task, rows=len(found.requests))
+        if unfit:
+            found = Screening(problem=Problem(unfit.message, "model_not_found"))
+        else:
+            found = screen(self.kept(digest), task, self._known, strict=order.validated_later, most=order.most_rows)
+        task = replace(_counted(task, found), rows=len(found.requests))
         if problem := found.problem or failure(fate):
             task = replace(task, error=problem.message, error_code=problem.code, error_line=problem.line)
         self.memory.add_task(task, found.requests)
         return task
-
-    def reject(self, order: Order, digest: str, code: str, message: str) -> Task:
-        """Accept a task that fails as soon as it is looked at, without a row."""
-        raise NotImplementedError
 
     def cancel(self, project: str, identity: str) -> View:
         """Stop a task.  Rows that are finished stay answered and billed, the others never are."""
@@ -187,9 +189,7 @@ class Engine:
         if view.ended is None and task.cancelled is None and not task.error:
             finished = int(task.rows * view.done)
             cut = replace(task, finished=finished, cancelled=self.clock())
-            entry = models.model(task.model)
-            found = screen(self.kept(task.digest), cut, self._known)
-            self.memory.mark_cancelled(_counted(cut, found, models.price(entry) if entry else None))
+            self.memory.mark_cancelled(_counted(cut, screen(self.kept(task.digest), cut, self._known)))
         return self.task(project, identity)
 
     def delete(self, project: str, identity: str) -> None:
@@ -320,3 +320,64 @@ class Engine:
             wire, model, self.clock(), (0, "", digest, given.input_tokens, given.output_tokens, 1), cost
         )
         return given
+
+
+def _running_model(instance: str) -> models.Entry:
+    entry = models.model(instance)
+    if entry is None:
+        raise Refusal("unknown-model", f"there is no model instance {instance}")
+    if entry["modelInstance"]["status"] != "running":
+        raise Refusal("stopped-model", f"the model instance {instance} is {entry['modelInstance']['status']}")
+    return entry
+
+
+def _unfit_for_batches(instance: str) -> Refusal | None:
+    try:
+        entry = _running_model(instance)
+    except Refusal as refusal:
+        return refusal
+    if models.OFFLINE_TAG not in entry["invisibleModelTags"]["customTags"]:
+        return Refusal("online-model", f"the model instance {instance} takes no batch tasks")
+    return None
+
+
+def _counted(task: Task, found: Screening) -> Task:
+    """The task with the sums of what was found in its file, and what they cost."""
+    entry = models.model(task.model)
+    return replace(
+        task,
+        answered=found.answered,
+        failed=found.failed,
+        input_tokens=found.input_tokens,
+        output_tokens=found.output_tokens,
+        cost=_cost(models.price(entry) if entry else None, found.input_tokens, found.output_tokens),
+    )
+
+
+def _cost(price: tuple[float, float] | None, given: int, answered: int) -> float | None:
+    return None if price is None else round((given * price[0] + answered * price[1]) / _BILLED_UNIT, 8)
+
+
+def _final_status(task: Task) -> str:
+    if task.error:
+        return FAILED
+    if task.cancelled is not None:
+        return CANCELLED
+    if task.suffers("expire"):
+        return EXPIRED
+    return SUCCEEDED if task.answered else FAILED
+
+
+@contextlib.contextmanager
+def _written(folder: Path) -> Iterator[tuple[BinaryIO, Callable[[str], None]]]:
+    """A new file that appears in ``folder`` under the name given to the second value, whole or not at all."""
+    names: list[str] = []
+    handle, path = tempfile.mkstemp(dir=folder, prefix=".new-")
+    new = Path(path)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file, names.append
+        for name in names:
+            new.replace(folder / name)
+    finally:
+        new.unlink(missing_ok=True)

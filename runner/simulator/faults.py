@@ -18,15 +18,28 @@ from typing import Any
 
 from runner.errors import InvalidDocuments, Problem
 
-CALLS = ("upload-url", "upload", "create", "detail", "list", "models", "download-url", "download", "any")
+CALLS = (
+    *("upload-url", "upload", "create", "detail", "list", "models", "download-url", "download"),
+    *("cancel", "delete", "file", "files", "chat", "any"),
+)
+"""Kinds of calls.  Whichever wire it is, the same kind has the same word."""
 TASK = "task"
 
-ENDING_CALL = ("500-after", "lost-reply", "cut", "garbage", "error-code", "refuse-result")
+ENDING_CALL = ("500-after", "lost-reply", "cut", "garbage", "empty-body", "error-code", "refuse-result")
 """Call faults that settle the reply by themselves, beside plain statuses such as ``429``."""
-ALTERING_CALL = ("latency", "lag", "endpoint", "word", "duration", "strings")
+ALTERING_CALL = (
+    *("latency", "lag", "endpoint", "word", "duration", "strings"),
+    *("slow-file", "wrapped", "bare-list", "finish-length", "refuse"),
+)
 """Call faults that alter a reply which is otherwise good."""
-WHOLE_TASK = ("fail", "expire", "all-fail", "never-end", "slow", "shuffle")
-SOME_ROWS = ("fail-rows", "missing-rows", "duplicate-lines", "unknown-ids", "broken-line")
+WHOLE_TASK = (
+    *("fail", "token-limit", "expire", "all-fail", "error-file-only", "never-end", "slow", "shuffle"),
+    *("empty-error-file", "upper-case", "string-counts", "null-counts", "iso-times"),
+)
+SOME_ROWS = (
+    *("fail-rows", "missing-rows", "duplicate-lines", "unknown-ids", "broken-line"),
+    *("finish-length", "refuse", "empty-body"),
+)
 
 MAX_FILE_BYTES = 1024 * 1024
 
@@ -38,11 +51,17 @@ _ONLY_ON = {
     "word": ("detail", "list"),
     "duration": ("detail", "list"),
     "strings": ("detail", "list"),
+    "slow-file": ("upload",),
+    "wrapped": ("create",),
+    "bare-list": ("list",),
+    "finish-length": ("chat", TASK),
+    "refuse": ("chat", TASK),
 }
 _SPELLINGS = {
     "endpoint": ("bare", "scheme", "full"),
     "word": ("succeeded", "completed"),
     "duration": ("seconds", "clock", "empty"),
+    "empty-error-file": ("bytes", "text"),
 }
 _DEFAULT_SELECTION: dict[str, dict[str, Any]] = {
     "expire": {"share": 0.5},
@@ -209,7 +228,7 @@ def _pairing_problems(item: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     spellings = _SPELLINGS.get(do)
     if spellings and item.get("as") not in spellings:
         yield f"do: {do} needs `as`", f"one of {', '.join(spellings)}"
-    if do in ("latency", "lag", "slow") and item.get("seconds") is None:
+    if do in ("latency", "lag", "slow", "slow-file") and item.get("seconds") is None:
         yield f"do: {do} needs `seconds`", f"- {{on: {on}, do: {do}, seconds: 3}}"
 
 

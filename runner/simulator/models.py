@@ -183,7 +183,18 @@ def model(instance: str) -> Entry | None:
 
 
 def price(entry: Entry) -> tuple[float, float] | None:
-    """What the simulator bills per 1,000 tokens, in and out: the batch price, else the online one.  None: no price."""
-    scenes = {info["usageScene"]: info["pricingTiers"][0] for info in entry["priceInfo"]}
-    tier = scenes.get(BATCH_SCENE) or scenes.get(ONLINE_SCENE)
-    return (tier["input"], tier["output"][0]["price"]) if tier else None
+    """What a batch is billed per 1,000 tokens, in and out: the batch price, else the online one.  None: no price."""
+    return _price_of(entry, BATCH_SCENE) or online_price(entry)
+
+
+def online_price(entry: Entry) -> tuple[float, float] | None:
+    """What an online call is billed per 1,000 tokens, in and out."""
+    return _price_of(entry, ONLINE_SCENE)
+
+
+def _price_of(entry: Entry, scene: str) -> tuple[float, float] | None:
+    for info in entry["priceInfo"]:
+        if info["usageScene"] == scene:
+            tier = info["pricingTiers"][0]
+            return tier["input"], tier["output"][0]["price"]
+    return None

@@ -127,8 +127,10 @@ class _Calls:
         return json_reply(200, {"result": 1})
 
     def create(self, request: Request) -> Reply:
-        task = self._engine.create(_order(request.body.json(), _key(request)))
-        return _good({"id": task.id})
+        order = request.body.json()
+        accepted = _order(order, _key(request))
+        digest = self._engine.received(_text(order["fileToken"], "fileToken"), accepted.project)
+        return _good({"id": self._engine.create(accepted, digest).id})
 
     def list(self, request: Request) -> Reply:
         page = _count(request.query.get("page", "1"), "page", 1_000_000)
@@ -183,7 +185,6 @@ def _order(data: Any, key: str) -> Order:
         name=_text(data["name"], "name"),
         project=_identifier(data["projectId"], "projectId"),
         model=_text(data["modelInstanceId"], "modelInstanceId"),
-        token=_text(data["fileToken"], "fileToken"),
         file_name=_text(data["fileName"], "fileName"),
         max_wait=float(wait),
         key=key,

@@ -8,9 +8,8 @@ import re
 import socket
 import socketserver
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -32,10 +31,13 @@ _LOG = logging.getLogger("runner.simulator")
 
 @dataclass(frozen=True)
 class Reply:
-    """What goes back: ``content`` is bytes, or a file that is streamed (and may be asked for in ranges)."""
+    """What goes back.
+
+    ``content`` is bytes, or a file that is streamed (and may be asked for in ranges), or the events of a stream.
+    """
 
     status: int
-    content: bytes | Path
+    content: bytes | Path | tuple[bytes, ...]
     kind: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
 
@@ -134,7 +136,7 @@ Handler = Callable[[Request], Reply]
 class Route:
     """One call: ``call`` is the word that fault rules use, ``pattern`` a path with ``{names}``.
 
-    ``{name}`` stands for one segment, ``{name*}`` for the rest of the path.
+    ``{name}`` stands for one segment, ``{name*}`` for the rest of the path; ``path?key=value`` wants that in the query.
     """
 
     method: str
@@ -145,11 +147,15 @@ class Route:
 
 @dataclass(frozen=True)
 class Wire:
-    """One family's calls, and how it says no: ``refuse(refusal)`` and ``fail(status, code, message)``."""
+    """One family's calls, and how it says no: ``refuse(refusal)`` and ``fail(status, code, message)``.
+
+    ``codes`` are its words for HTTP statuses, which a fault answers with that names no other.
+    """
 
     routes: Sequence[Route]
     refuse: Callable[[Refusal], Reply]
     fail: Callable[[int, str, str], Reply]
+    codes: Mapping[int, str] = field(default_factory=lambda: _CODES)
 
 
 class _Cut(Exception):
@@ -164,14 +170,18 @@ class App:
     """Finds the route, lets the faults have their way, and turns refusals into the wire's words."""
 
     def __init__(self, wires: Sequence[Wire], faults: Faults) -> None:
-        self._routes = [(_compiled(route.pattern), route, wire) for wire in wires for route in wire.routes]
+        self._routes = [(*_compiled(route.pattern), route, wire) for wire in wires for route in wire.routes]
         self._faults = faults
         self.stopping = threading.Event()
 
     def answer(self, method: str, target: str, request: Request) -> Reply:
         """``target`` is the path with its query."""
         path, query = _split(target)
-        matches = [(m, route, wire) for regex, route, wire in self._routes if (m := regex.fullmatch(path))]
+        matches = [
+            (match, route, wire)
+            for regex, asked, route, wire in self._routes
+            if (match := regex.fullmatch(path)) and asked <= query.items()
+        ]
         if not matches:
             return json_reply(404, {"error": "the simulator has no such path"})
         matches = [found for found in matches if found[2] is matches[0][2]]  # the first wire to have a path owns it
@@ -213,6 +223,8 @@ def _spoiled(reply: Reply, wire: Wire, rule: Fault) -> Reply:
     """What the caller sees of a call that had its effect."""
     if rule.do == "500-after":
         return _failed(wire, rule, 500)
+    if rule.do == "empty-body":
+        return Reply(200, b"", reply.kind)
     if rule.do == "garbage":
         return Reply(200, b"<html><body>upstream is busy</body></html>", "text/html")
     if rule.do in ("lost-reply", "cut"):
@@ -220,21 +232,26 @@ def _spoiled(reply: Reply, wire: Wire, rule: Fault) -> Reply:
     return reply
 
 
-_CODES = {401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 429: "TooManyRequests"}
-"""ErrorCodes that faults answer with, unless they name another."""
+_CODES: Mapping[int, str] = {
+    **{400: "InvalidParameter", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 429: "TooManyRequests"},
+    500: "InternalError",
+}
+"""Of Wanqing's family.  A status that is not there is called like 400 or 500."""
 
 
 def _failed(wire: Wire, rule: Fault, status: int) -> Reply:
-    code = rule.code or _CODES.get(status) or ("InvalidParameter" if 400 <= status < 500 else "InternalError")
+    code = rule.code or wire.codes.get(status) or wire.codes[400 if 400 <= status < 500 else 500]
     reply = wire.fail(status, code, rule.message or "simulated failure")
     if rule.retry_after is None:
         return reply
     return Reply(reply.status, reply.content, reply.kind, {"Retry-After": f"{rule.retry_after:g}"})
 
 
-def _compiled(pattern: str) -> re.Pattern[str]:
-    one_segment = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(pattern))
-    return re.compile(re.sub(r"\\\{(\w+)\\\*\\\}", r"(?P<\1>.+)", one_segment))
+def _compiled(pattern: str) -> tuple[re.Pattern[str], Set[tuple[str, str]]]:
+    path, _, query = pattern.partition("?")
+    one_segment = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(path))
+    rest = re.sub(r"\\\{(\w+)\\\*\\\}", r"(?P<\1>.+)", one_segment)
+    return re.compile(rest), dict(parse_qsl(query)).items()
 
 
 def _split(target: str) -> tuple[str, dict[str, str]]:
@@ -314,6 +331,9 @@ class Connection(BaseHTTPRequestHandler):
             if self.command != "HEAD":
                 self.wfile.write(content[: len(content) // 2] if half else content)
             return
+        if isinstance(content, tuple):
+            self._send_events(reply, content[: len(content) // 2] if half else content, whole=not half)
+            return
         with content.open("rb") as file:
             size = content.stat().st_size
             span = _span(self.headers.get("Range"), size)
@@ -329,10 +349,23 @@ class Connection(BaseHTTPRequestHandler):
             if count and self.command != "HEAD":
                 self.connection.sendfile(file, start, count)
 
-    def _send_head(self, status: int, kind: str, length: int, headers: Mapping[str, str]) -> None:
-        self.send_response(HTTPStatus(status))
+    def _send_events(self, reply: Reply, events: Sequence[bytes], *, whole: bool) -> None:
+        """Each event in a chunk of its own, as soon as it is there."""
+        self._send_head(reply.status, reply.kind, None, reply.headers)
+        for event in events:
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(event), event))
+            self.wfile.flush()
+        if whole:
+            self.wfile.write(b"0\r\n\r\n")
+
+    def _send_head(self, status: int, kind: str, length: int | None, headers: Mapping[str, str]) -> None:
+        """``length`` is None where the body comes in chunks."""
+        self.send_response(status)
         self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(length))
+        if length is None:
+            self.send_header("Transfer-Encoding", "chunked")
+        else:
+            self.send_header("Content-Length", str(length))
         for name, value in headers.items():
             self.send_header(name, value)
         if self.close_connection:

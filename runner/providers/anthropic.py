@@ -1,0 +1,357 @@
+"""Anthropic's Message Batches: one call that carries every request, a look, a stream of results.
+
+Shapes are those of Anthropic's own client library; limits are from
+https://platform.claude.com/docs/en/build-with-claude/batch-processing (an older page says 10,000 requests: set
+``max_requests`` where that holds).  What is not documented is treated so:
+
+- A batch carries no mark of ours and there is no idempotency key.  A start whose answer was lost is looked for among
+  the batches made since, by its number of requests; what could be mistaken for another is left to a person.
+- The order of the list is not promised.  A page ends the search only while everything so far came newest first.
+- The error of an overloaded service (529) does not say that nothing was made, so it is no clear no.
+- How long results are kept is not documented (``expires_at`` is the end of the processing), so no date is told;
+  ``archived_at`` says that they are gone.
+- The address of the results is the platform's to choose: the key goes there only if it is where the API is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from runner.edge.http import READ_TIMEOUT, Http, Reply, judge_status, retry_after
+from runner.errors import Busy, Refused, Unsure
+from runner.model import Catalogue, Offer
+from runner.project import ProviderConfig
+from runner.provider import (
+    Absent,
+    Finding,
+    Found,
+    Frame,
+    Job,
+    Phase,
+    Progress,
+    Question,
+    ShardLimits,
+    Traits,
+    Unknown,
+    Upload,
+)
+from runner.providers.anthropic_batches import Batch, parse_batch, parse_models
+from runner.providers.anthropic_messages import FRAME, decode_line, encode
+from runner.providers.hands import Hands, limits_of, secret_of
+from runner.providers.loose import get, text
+from runner.result import Result
+
+DEFAULT_URL = "https://api.anthropic.com"
+VERSION = "2023-06-01"
+BATCHES = "/v1/messages/batches"
+LIMITS = ShardLimits(100_000, 250_000_000)
+"""100,000 requests; 256 MB of body, with room for what stands around the lines."""
+PAGE = 1_000
+"""The most that a list gives at once."""
+PAGES = 100
+"""So many pages are read, and no more, for one question."""
+TOLERANCE = 300.0
+"""Seconds by which the platform's clock may be behind ours."""
+LONGEST_PAUSE = 300.0
+"""Seconds for which a wished pause between two looks is kept at most."""
+
+
+@dataclass(frozen=True)
+class _Pause:
+    """What was seen at the last look, and until when (monotonic) the platform does not want to be asked again."""
+
+    until: float
+    progress: Progress
+
+
+class Anthropic:
+    """One workspace: its key decides which.  ``api_key`` is called at the first conversation."""
+
+    notes: Sequence[str] = ()
+
+    def __init__(
+        self,
+        name: str,
+        http: Http,
+        *,
+        base_url: str = DEFAULT_URL,
+        api_key: Callable[[], str],
+        limits: ShardLimits = LIMITS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = name
+        self.traits = Traits(cancels=True, finds=True, grace=900, poll=30, shard=limits)
+        self._http = http
+        self._base = base_url.rstrip("/").removesuffix("/v1")
+        self._api_key = api_key
+        self._clock = clock
+        self._pauses: dict[str, _Pause] = {}
+
+    # Pure
+
+    def encode(self, offer: Offer, question: Question) -> dict[str, Any]:
+        return encode(offer.id, question)
+
+    def frame(self, question: Question) -> Frame:  # noqa: ARG002 - the provider's contract
+        return FRAME
+
+    def decode(self, line: bytes) -> Result:
+        result = decode_line(line)
+        failure, scrub = result.failure, self._http.scrub
+        if failure is None:
+            return result
+        return replace(
+            result, failure=replace(failure, code=scrub(failure.code, 100), message=scrub(failure.message, 1_000))
+        )
+
+    # Conversations
+
+    def offers(self) -> Catalogue:
+        """The models that take batches, as far as the list says which do."""
+        return Catalogue(tuple(parse_models(entry for page in self._pages("/v1/models") for entry in page)))
+
+    def stage(self, job: Job) -> Upload:
+        """There is nothing to upload: the one body that `start` sends is laid down beside the shard."""
+        assert job.file is not None
+        body = job.file.with_name(f"{job.file.name}.body")
+        write_body(job.file, body)
+        return Upload(str(body))
+
+    def start(self, job: Job, upload: Upload) -> str:  # noqa: ARG002 - the provider's contract
+        """Create the batch.  The answer comes when all of the body has arrived, which takes as long as it is large."""
+        body = Path(upload.token)
+        try:
+            reply = self._call(
+                "POST",
+                BATCHES,
+                retry=False,
+                content=body,
+                timeout=READ_TIMEOUT + body.stat().st_size / 1_000_000,
+            )
+        finally:
+            body.unlink(missing_ok=True)
+        batch = parse_batch(reply.json())
+        if not batch.id:
+            raise Unsure("the answer to the creation of a batch holds no id", where=reply.where)
+        return batch.id
+
+    def find(self, job: Job) -> Finding:
+        """Look among the batches made since, less those known to be others, for one of as many requests."""
+        since = job.begun_at - TOLERANCE
+        recent, covered = self._since(since)
+        likely = [batch for batch in recent if batch.id not in job.taken and batch.total in (None, job.requests)]
+        if not likely:
+            return Absent() if covered else Unknown("the provider's list of batches does not reach back to the start")
+        if len(likely) == 1 and likely[0].total == job.requests and likely[0].created_at and not job.rivals and covered:
+            return Found(likely[0].id)
+        named = self._http.scrub(", ".join(batch.id for batch in likely), 500)
+        return Unknown(
+            f"it may be any of {named}, or none: see in the provider's console, and settle it with "
+            f"runner state adopt {job.task} REMOTE_ID, or runner state abandon {job.task}"
+        )
+
+    def check(self, job: Job) -> Progress:
+        """How far it is; the last answer again while the platform wishes not to be asked (``retry-after``)."""
+        pause = self._pauses.get(job.remote_id)
+        if pause is not None and self._clock() < pause.until:
+            return pause.progress
+        reply = self._call("GET", _path(job.remote_id), retry=True)
+        progress = self._progress(parse_batch(reply.json()))
+        wished = retry_after(reply.headers)
+        if wished and not progress.phase.ended:
+            self._pauses[job.remote_id] = _Pause(self._clock() + min(wished, LONGEST_PAUSE), progress)
+        else:
+            self._pauses.pop(job.remote_id, None)
+        return progress
+
+    def verify(self, job: Job, remote_id: str) -> None:
+        """Raise Refused unless the batch has as many requests, and is not older than the start."""
+        batch = self._batch(remote_id)
+        differ = []
+        if batch.total not in (None, job.requests):
+            differ.append(f"it has {batch.total:,} requests, not {job.requests:,}")
+        if batch.created_at is not None and batch.created_at < job.begun_at - TOLERANCE:
+            differ.append("it was made before this one began")
+        if differ:
+            raise Refused(self._http.scrub(f"batch {remote_id} is another one: {'; '.join(differ)}", 600))
+
+    def results(self, job: Job, sink: Callable[[bytes], object]) -> None:
+        """The one file of results, answers and errors alike.  Raises Refused once they are archived."""
+        batch = self._batch(job.remote_id)
+        if batch.archived_at:
+            raise Refused(
+                self._http.scrub(f"the results of batch {job.remote_id} are lost: archived at {batch.archived_at}")
+            )
+        if batch.results_url:
+            self._download(batch.results_url, sink)
+        elif not batch.ended or batch.succeeded or batch.errored:
+            raise Busy(f"batch {job.remote_id} names no results to download yet")
+
+    def cancel(self, job: Job) -> bool:
+        """Ask for a stop.  What is being answered by then may still be answered, and paid."""
+        self._pauses.pop(job.remote_id, None)
+        try:
+            self._call("POST", f"{_path(job.remote_id)}/cancel", retry=True)
+        except Refused as error:
+            if error.credentials or not self._batch(job.remote_id).ended:
+                raise
+        return True
+
+    # The wire
+
+    def _progress(self, batch: Batch) -> Progress:
+        failed = batch.phase is Phase.FAILED
+        return Progress(
+            batch.phase,
+            raw=self._http.scrub(batch.status, 60),
+            total=batch.total,
+            succeeded=batch.succeeded,
+            failed=batch.unanswered,
+            error=f"all {batch.errored:,} requests came to an error" if failed else "",
+        )
+
+    def _batch(self, remote_id: str) -> Batch:
+        return parse_batch(self._call("GET", _path(remote_id), retry=True).json())
+
+    def _since(self, since: float) -> tuple[list[Batch], bool]:
+        """Batches that may have been made since then, and whether the list was seen to cover that time."""
+        recent: list[Batch] = []
+        latest = float("inf")
+        sorted_so_far = True
+        pages = self._pages(BATCHES)
+        try:
+            for page in pages:
+                for batch in map(parse_batch, page):
+                    made = batch.created_at
+                    sorted_so_far = sorted_so_far and made is not None and made <= latest
+                    latest = latest if made is None else made
+                    if made is None or made >= since:
+                        recent.append(batch)
+                if sorted_so_far and latest < since:
+                    return recent, True
+        except _Endless:
+            return recent, False
+        return recent, True
+
+    def _pages(self, path: str) -> Iterator[list[Any]]:
+        """Every page of a list.  Raises _Endless for one that has no end within :data:`PAGES`, or goes in a circle."""
+        params = {"limit": str(PAGE)}
+        for _ in range(PAGES):
+            reply = self._call("GET", path, retry=True, params=params)
+            page = reply.json()
+            entries, has_more = get(page, "data"), get(page, "has_more")
+            if not isinstance(entries, list):
+                raise Unsure("the answer to a request for a list holds none", where=reply.where)
+            yield entries
+            if not entries or has_more is False or (has_more is None and len(entries) < PAGE):
+                return
+            last = text(get(page, "last_id")) or text(get(entries[-1], "id"))
+            if not last or last == params.get("after_id"):
+                break
+            params["after_id"] = last
+        raise _Endless("the provider's list has no end", where=f"GET {path}")
+
+    def _download(self, url: str, sink: Callable[[bytes], object]) -> None:
+        """Hand over the file at ``url``, its last line closed."""
+        last = b"\n"
+
+        def keep(chunk: bytes) -> None:
+            nonlocal last
+            last = chunk[-1:] or last
+            sink(chunk)
+
+        self._http.download(url, keep, headers=self._headers() if same_origin(url, self._base) else {})
+        if last != b"\n":
+            sink(b"\n")
+
+    def _headers(self) -> dict[str, str]:
+        key = self._api_key()
+        self._http.hide(key)
+        return {"x-api-key": key, "anthropic-version": VERSION}
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        retry: bool,
+        params: Mapping[str, str] | None = None,
+        content: Path | None = None,
+        timeout: float = READ_TIMEOUT,
+    ) -> Reply:
+        return self._http.call(
+            method,
+            self._base + path,
+            retry=retry,
+            headers=self._headers() | ({"content-type": "application/json"} if content else {}),
+            params=params,
+            content=content,
+            timeout=timeout,
+            judge=self._judge,
+        )
+
+    def _judge(self, reply: Reply) -> None:
+        try:
+            judge_status(reply)
+        except Refused as error:
+            if error.credentials:
+                error.hint = f"see whether api_key of provider {self.name} in runner.yaml is a key of this service"
+            elif reply.status == 413:
+                error.hint = f"set max_bytes of provider {self.name} in runner.yaml lower"
+            elif reply.status == 404 and f"{BATCHES}/" in reply.where:
+                error.hint = "a batch is seen only with a key of the workspace that it was made in"
+            raise
+
+
+class _Endless(Unsure):
+    """A list that was not seen to end."""
+
+
+def _path(remote_id: str) -> str:
+    return f"{BATCHES}/{quote(remote_id, safe='')}"
+
+
+def same_origin(one: str, other: str) -> bool:
+    """Whether two URLs are of one scheme, host and port."""
+    return _origin(one) is not None and _origin(one) == _origin(other)
+
+
+def _origin(url: str) -> tuple[str, str, int | None] | None:
+    try:
+        parts = urlsplit(url)
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    except ValueError:
+        return None
+    return parts.scheme, parts.hostname or "", port
+
+
+def write_body(lines: Path, body: Path) -> None:
+    """``{"requests":[…]}`` of a file of request lines, in bounded memory.  Raises OSError, and leaves nothing then."""
+    try:
+        with lines.open("rb") as source, body.open("wb", buffering=1 << 20) as target:
+            target.write(b'{"requests":[')
+            for number, line in enumerate(source):
+                target.write(b"," + line.rstrip(b"\n") if number else line.rstrip(b"\n"))
+            target.write(b"]}")
+    except BaseException:
+        body.unlink(missing_ok=True)
+        raise
+
+
+# Building one from runner.yaml
+
+
+def anthropic(config: ProviderConfig, hands: Hands) -> Anthropic:
+    """``type: anthropic``."""
+    return Anthropic(
+        config.name,
+        hands.http,
+        base_url=config.settings.get("base_url", DEFAULT_URL),
+        api_key=secret_of(config, hands),
+        limits=limits_of(config, LIMITS),
+    )

@@ -1,0 +1,124 @@
+"""What Anthropic tells of a batch and of its models, as plain values.
+
+Shapes are those of Anthropic's own client library (``MessageBatch``, ``ModelInfo``); what is not there is None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from runner.model import Offer
+from runner.provider import Phase
+from runner.providers.listing import parse_listing
+from runner.providers.loose import count, get, text
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch.  The four counts of requests stay zero until all of them have come to something."""
+
+    id: str
+    status: str
+    """in_progress, canceling or ended; any other word means that it goes on."""
+    succeeded: int | None = None
+    errored: int | None = None
+    canceled: int | None = None
+    expired: int | None = None
+    total: int | None = None
+    created_at: float | None = None
+    """Unix seconds."""
+    cancelling: bool = False
+    """Somebody asked for a stop."""
+    archived_at: str = ""
+    """Since when its results are gone."""
+    results_url: str = ""
+
+    @property
+    def ended(self) -> bool:
+        return self.status.casefold() == "ended"
+
+    @property
+    def unanswered(self) -> int | None:
+        """Requests that came to no answer."""
+        known = [found for found in (self.errored, self.canceled, self.expired) if found is not None]
+        return sum(known) if known else None
+
+    @property
+    def phase(self) -> Phase:
+        """Once it has ended, what became of its requests decides."""
+        if not self.ended:
+            return Phase.RUNNING
+        if self.total and self.expired == self.total:
+            return Phase.EXPIRED
+        if self.cancelling:
+            return Phase.CANCELLED
+        if self.errored and not (self.succeeded or self.expired or self.canceled):
+            return Phase.FAILED
+        return Phase.SUCCEEDED
+
+
+def parse_batch(value: Any) -> Batch:
+    """A ``message_batch`` object.  Its total is known where all five counts are."""
+    words = ("succeeded", "errored", "canceled", "expired", "processing")
+    counts = {word: count(get(value, "request_counts", word)) for word in words}
+    known = [found for found in counts.values() if found is not None]
+    return Batch(
+        id=text(get(value, "id")),
+        status=text(get(value, "processing_status")),
+        succeeded=counts["succeeded"],
+        errored=counts["errored"],
+        canceled=counts["canceled"],
+        expired=counts["expired"],
+        total=sum(known) if len(known) == len(words) else None,
+        created_at=_seconds(text(get(value, "created_at"))),
+        cancelling=bool(text(get(value, "cancel_initiated_at"))),
+        archived_at=text(get(value, "archived_at")),
+        results_url=text(get(value, "results_url")),
+    )
+
+
+def _seconds(moment: str) -> float | None:
+    """Unix seconds of an RFC 3339 time; one without a zone is taken as UTC."""
+    try:
+        found = datetime.fromisoformat(moment)
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def parse_models(entries: Iterable[Any]) -> list[Offer]:
+    """Offers of a model list; models that say of themselves that they take no batches are left out."""
+    return [
+        replace(offer, thinking=_says(entry, "thinking"), available=text(get(entry, "lifecycle")) != "retired")
+        for entry in entries
+        if _says(entry, "batch") is not False
+        for offer in parse_listing([_listed(entry)]) or ()
+    ]
+
+
+def _listed(entry: Any) -> dict[str, Any]:
+    """An entry in the words of other lists."""
+    released = text(get(entry, "created_at"))
+    told: dict[str, Any] = {
+        "id": get(entry, "id"),
+        "display_name": get(entry, "display_name"),
+        "family": get(entry, "line"),
+        "context_window": get(entry, "max_input_tokens"),
+        "max_input_tokens": get(entry, "max_input_tokens"),
+        "max_output_tokens": get(entry, "max_tokens"),
+        "created_at": "" if released.startswith("1970-01-01") else released,  # "an epoch value if unknown"
+    }
+    capabilities = get(entry, "capabilities")
+    if isinstance(capabilities, dict):
+        told["capabilities"] = [name for name in capabilities if _says(entry, name)]
+        takes_images = _says(entry, "image_input")
+        told["input_modalities"] = None if takes_images is None else ["text", "image"] if takes_images else ["text"]
+    return told
+
+
+def _says(entry: Any, capability: str) -> bool | None:
+    says = get(entry, "capabilities", capability, "supported")
+    return says if isinstance(says, bool) else None
