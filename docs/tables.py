@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from failures import CASES, Case, holders
 
 import runner
 from runner.cli.commands import cli
@@ -234,6 +235,26 @@ def _resolved(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[
 
 def _words(field: Mapping[str, Any]) -> str:
     return f" One of {', '.join(f'`{word}`' for word in field['enum'])}." if "enum" in field else ""
+
+
+# ---- failure cases ---------------------------------------------------------------------------------------------------
+
+
+def failure_table() -> str:
+    """Every failure case with its ending and the tests that hold it."""
+    held = holders()
+    return _table(
+        ("case", "what happens", "what a user sees", "held by"),
+        ((name, case.what, _ending(case), _tests(held[name], case)) for name, case in CASES.items()),
+    )
+
+
+def _ending(case: Case) -> str:
+    return f"does not apply: {case.elsewhere}" if case.elsewhere else case.ending
+
+
+def _tests(held: list[str], case: Case) -> str:
+    return "" if case.elsewhere else "<br>".join(f"`{name}`" for name in held)
 
 
 # ---- examples --------------------------------------------------------------------------------------------------------

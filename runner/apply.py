@@ -383,6 +383,7 @@ class Apply:
         self._mute |= set(news.errors)
         self._refused |= news.refused
         self.outcome.warnings += news.warnings
+        self._be_polite(before, news.events)
         events = _news(before, news.events)
         self._journal.write(*self._worth_writing(events))
         if self._resubmits:
@@ -406,6 +407,15 @@ class Apply:
         due = {name for name, poll in polls.items() if now - self._looked.get(name, 0.0) >= 0.9 * poll}
         self._looked |= dict.fromkeys(due, now)
         return lambda task: (task.provider in due or task.provider not in polls) and about(task)
+
+    def _be_polite(self, state: State, events: Iterable[Event]) -> None:
+        """Some providers say when they want to be asked again."""
+        now = self._world.clock.now()
+        for event in events:
+            if isinstance(event, Checked) and event.progress.look_again:
+                name = state.tasks[event.task].provider
+                pause = event.progress.look_again - self._world.providers[name].traits.poll
+                self._looked[name] = max(self._looked.get(name, 0.0), now + pause)
 
     def _providers(self) -> set[str]:
         """Those with something on its way that is worth waiting for."""

@@ -145,6 +145,8 @@ class Progress:
     error: str = ""
     retryable: bool = True
     """Of a failed task: whether the same bytes, sent again, may do better."""
+    look_again: float = 0.0
+    """Seconds that the provider asks us to wait before the next look."""
     turned_away: bool = False
     """It was taken and then given back whole for want of room, as by a limit on tokens in the queue: nothing was asked,
     and the same requests may be sent again when others have ended."""

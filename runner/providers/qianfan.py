@@ -180,10 +180,12 @@ class Qianfan:
             return Absent() if is_whole else Unknown("the provider's list of tasks could not be read to its end")
         if len(matches) > 1:
             return Unknown(self._http.scrub(f"{len(matches)} tasks have this input: {', '.join(sorted(matches))}"))
-        ((id, task),) = matches.items()
-        if not id or (task.created is not None and task.created < since):
-            return Unknown(self._http.scrub(f"task {id} has this input, and was created before this start"))
-        return Found(id)
+        (task,) = matches.values()
+        if not task.id:
+            return Unknown("a task without an id has this input")
+        if task.created is not None and task.created < since:
+            return Unknown(self._http.scrub(f"task {task.id} has this input, and was created before this start"))
+        return Found(task.id)
 
     def check(self, job: Job) -> Progress:
         """``total`` is what was sent; ``succeeded`` counts all rows that were processed, which is all that is told."""
@@ -254,7 +256,10 @@ class Qianfan:
     # The wire
 
     def _task(self, remote_id: str) -> RemoteTask:
-        return parse_task(self._ask("DescribeBatchInferenceTask", {"taskId": remote_id}))
+        found = self._ask("DescribeBatchInferenceTask", {"taskId": remote_id})
+        if not isinstance(found, dict):
+            raise Unsure(f"the answer to a question after task {remote_id} holds no task")
+        return parse_task(found)
 
     def _tasks_since(self, since: float) -> tuple[list[RemoteTask], bool]:
         """Tasks from the newest on, and whether none that was created since is missing from them."""

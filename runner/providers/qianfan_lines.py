@@ -87,10 +87,12 @@ def decode(line: bytes) -> Result:
     """One line of results.  Raises ValueError where it is no JSON object or names no request."""
     record = _record(line)
     request, output = text(record.get("id")), record.get("output")
+    if not request:
+        return chat.decode_line(line)
     for holder in (output, record):
-        if request and text(get(holder, "error_code")) not in ("", "0"):
+        if text(get(holder, "error_code")) not in ("", "0"):
             return Result(request, failure=_failure(holder))
-    if request and isinstance(get(output, "result"), str):
+    if isinstance(output, dict) and isinstance(output.get("result"), str):
         return chat.decode_body(request, _completion(output))
     return chat.decode_line(line)
 
@@ -114,8 +116,8 @@ def _completion(output: Mapping[str, Any]) -> dict[str, Any]:
     return {"choices": [choice], "usage": output.get("usage"), "model": output.get("model")}
 
 
-def _failure(holder: Mapping[str, Any]) -> Failure:
-    code = text(holder["error_code"])
-    said = text(holder.get("error_msg")) or f"Qianfan answered with error {code}"
+def _failure(holder: Any) -> Failure:
+    code = text(get(holder, "error_code"))
+    said = text(get(holder, "error_msg")) or f"Qianfan answered with error {code}"
     word = "" if code.isdigit() else code
     return Failure(code, said, code in _TRANSIENT or chat.is_retryable(word, None, said))

@@ -37,7 +37,9 @@ def failure(fate: Sequence[Fault]) -> Problem | None:
         if rule.do == "fail":
             return Problem(rule.message or "simulated failure of the task", rule.code or "")
         if rule.do == "token-limit":
-            message = "Enqueued token limit reached. Please try again once some in_progress batches have been completed."
+            message = (
+                "Enqueued token limit reached. Please try again once some in_progress batches have been completed."
+            )
             return Problem(rule.message or message, rule.code or "token_limit_exceeded")
     return None
 

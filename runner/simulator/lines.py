@@ -158,9 +158,7 @@ def write_line(row: Row, outcome: Outcome, stamp: Stamp, custom_id: str) -> byte
         status = outcome.status_code
         body = {"error": {"code": outcome.code, "message": outcome.message, "type": outcome.code}}
     response = {"status_code": status, "request_id": f"req_{stamp.identity}", "body": body}
-    return json_line(
-        {"id": f"batch_req_{stamp.identity}", "custom_id": custom_id, "response": response, "error": None}
-    )
+    return json_line({"id": f"batch_req_{stamp.identity}", "custom_id": custom_id, "response": response, "error": None})
 
 
 def json_line(record: Mapping[str, Any]) -> bytes:

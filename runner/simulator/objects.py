@@ -37,7 +37,7 @@ INSERT OR IGNORE INTO buckets VALUES ('{FIRST_BUCKET}');
 
 @dataclass(frozen=True)
 class Object:
-    """``digest`` names the kept bytes, ``etag`` is their MD5; ``modified`` is seconds since 1970, ``kind`` a media type."""
+    """``digest`` names the kept bytes, ``etag`` is their MD5, ``kind`` a media type; ``modified`` is Unix seconds."""
 
     bucket: str
     key: str

@@ -10,7 +10,7 @@ from typing import Any
 
 from runner.simulator import engine as states
 from runner.simulator.answers import Answer
-from runner.simulator.engine import KEPT_SECONDS, Engine, View
+from runner.simulator.engine import Engine, View
 from runner.simulator.lines import Outcome, Row, Unfinished, json_line, write_line
 from runner.simulator.memory import StoredFile, Task
 from runner.simulator.replies import Stamp
@@ -147,7 +147,7 @@ def results(engine: Engine, view: View, file: str) -> Path:
 def _parts(view: View) -> list[str]:
     """Which files there are: one of answers where there is one, one of failures likewise."""
     task = view.task
-    if view.ended is None or task.error or view.ended + KEPT_SECONDS < view.ended:
+    if view.ended is None or task.error:
         return []
     fell_short = task.failed or (task.rows > task.answered and (task.cancelled is not None or task.suffers("expire")))
     empty = task.suffers("empty-error-file")
@@ -175,6 +175,4 @@ def _error_line(row: Row, outcome: Outcome, stamp: Stamp, custom_id: str) -> byt
     if not isinstance(outcome, Unfinished):
         return write_line(row, outcome, stamp, custom_id)
     error = {"code": f"batch_{outcome.word}", "message": _UNFINISHED[outcome.word]}
-    return json_line(
-        {"id": f"batch_req_{stamp.identity}", "custom_id": custom_id, "response": None, "error": error}
-    )
+    return json_line({"id": f"batch_req_{stamp.identity}", "custom_id": custom_id, "response": None, "error": error})

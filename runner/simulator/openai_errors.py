@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,25 +66,14 @@ HOMES = (
 """OpenAI and most others; Azure and Groq; DashScope; Zhipu; Qianfan V2."""
 
 
-def fail_at(home: Home) -> Callable[[int, str, str], Reply]:
-    """The error body that clients of this path expect."""
-
-    def fail(status: int, code: str, message: str) -> Reply:
-        return json_reply(status, error_body(status, code, message) | ({"id": _trace()} if home.camel else {}))
-
-    return fail
+def fail(status: int, code: str, message: str) -> Reply:
+    return json_reply(status, error_body(status, code, message))
 
 
-def refuse_at(home: Home) -> Callable[[Refusal], Reply]:
-    """A refusal of the engine in such a body."""
-    fail = fail_at(home)
-    return lambda refusal: fail(*_ERRORS[refusal.kind], refusal.message)
+def refuse(refusal: Refusal) -> Reply:
+    return fail(*_ERRORS[refusal.kind], refusal.message)
 
 
 def error_body(status: int, code: str, message: str) -> dict[str, Any]:
     kind = "server_error" if status >= 500 else "rate_limit_error" if status == 429 else "invalid_request_error"
     return {"error": {"message": message, "type": kind, "param": None, "code": code}}
-
-
-def _trace() -> str:
-    return f"as-{secrets.token_hex(5)}"

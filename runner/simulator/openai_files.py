@@ -12,13 +12,13 @@ import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from runner.simulator import openai_batch
+from runner.simulator import listing, openai_batch
 from runner.simulator.engine import Engine, Order, Refusal, View
 from runner.simulator.keys import key_of, keyed
 from runner.simulator.lines import numbered_lines
 from runner.simulator.memory import StoredFile
 from runner.simulator.multipart import parts
-from runner.simulator.openai_errors import CODES, HOMES, Home, fail_at, refuse_at
+from runner.simulator.openai_errors import CODES, HOMES, Home, fail, refuse
 from runner.simulator.web import Reply, Request, Route, Wire, json_reply
 
 BATCH_PURPOSES = ("batch", "batch-api")
@@ -33,15 +33,15 @@ _ENDPOINT = re.compile(r"(/[A-Za-z0-9._-]+){1,6}")
 _NAME = re.compile(r"[^\x00-\x1f/\\]{1,255}")
 
 
-def wires(engine: Engine) -> tuple[Wire, ...]:
+def wire(engine: Engine) -> Wire:
     """The same calls under each of the paths that providers have them at."""
-    return tuple(_wire(engine, home) for home in HOMES)
+    return Wire([route for home in HOMES for route in _routes(engine, home)], refuse, fail, CODES)
 
 
-def _wire(engine: Engine, home: Home) -> Wire:
+def _routes(engine: Engine, home: Home) -> tuple[Route, ...]:
     files, batches = _Files(engine, home), _Batches(engine, home)
     at_files, at_batches = f"{home.prefix}/files", f"{home.prefix}/batches"
-    routes = (
+    return (
         Route("POST", at_files, "upload", keyed(files.upload)),
         Route("GET", at_files, "files", keyed(files.list)),
         Route("GET", f"{at_files}/{{id}}", "file", keyed(files.show)),
@@ -52,7 +52,6 @@ def _wire(engine: Engine, home: Home) -> Wire:
         Route("GET", f"{at_batches}/{{id}}", "detail", keyed(batches.show)),
         Route("POST", f"{at_batches}/{{id}}/cancel", "cancel", keyed(batches.cancel)),
     )
-    return Wire(routes, refuse_at(home), fail_at(home), CODES)
 
 
 class _Files:
@@ -89,7 +88,7 @@ class _Files:
 
     def list(self, request: Request) -> Reply:
         query = request.query
-        size = _limit(query, MAX_FILES_LISTED, MAX_FILES_LISTED)
+        size = listing.limit(query, MAX_FILES_LISTED, MAX_FILES_LISTED)
         found = self._engine.memory.list_files(self._project, query.get("purpose"), query.get("after"), size + 1)
         return json_reply(200, _page([self._shown(file) for file in found[:size]], more=len(found) > size))
 
@@ -172,7 +171,7 @@ class _Batches:
 
     def list(self, request: Request) -> Reply:
         query, lag = request.query, request.fault("lag")
-        size = _limit(query, BATCHES_LISTED, MAX_BATCHES_LISTED)
+        size = listing.limit(query, BATCHES_LISTED, MAX_BATCHES_LISTED)
         after = query.get("after") or query.get("cursor")
         views, more = self._engine.tasks_beside(self._home.project, after, size, lag.seconds or 0 if lag else 0)
         page = _page([self._shown(view) for view in views], more=more)
@@ -222,15 +221,7 @@ def _measured(chunks: Iterable[bytes], size: list[int]) -> Iterator[bytes]:
 
 
 def _page(data: list[dict[str, Any]], *, more: bool) -> dict[str, Any]:
-    ends = {"first_id": data[0]["id"] if data else None, "last_id": data[-1]["id"] if data else None}
-    return {"object": "list", "data": data, **ends, "has_more": more}
-
-
-def _limit(query: Mapping[str, str], usual: int, most: int) -> int:
-    text = query.get("limit", str(usual))
-    if not re.fullmatch(r"[0-9]{1,9}", text) or not int(text):
-        raise Refusal("invalid", f"'limit' has to be a whole number from 1 to {most}")
-    return min(int(text), most)
+    return {"object": "list", **listing.page(data, more=more)}
 
 
 def _seconds(window: Any, home: Home) -> float:
@@ -249,7 +240,8 @@ def _metadata(given: Any, home: Home) -> dict[str, Any] | None:
         return None
     fits = isinstance(given, dict) and len(given) <= MAX_PAIRS
     if not fits or not all(
-        len(key) <= MAX_KEY and isinstance(value, kinds) and len(str(value)) <= MAX_VALUE for key, value in given.items()
+        len(key) <= MAX_KEY and isinstance(value, kinds) and len(str(value)) <= MAX_VALUE
+        for key, value in given.items()
     ):
         raise Refusal("invalid", f"'metadata' has to be up to {MAX_PAIRS} texts of up to {MAX_VALUE} characters")
     return dict(given)

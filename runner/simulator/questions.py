@@ -125,7 +125,9 @@ def _read_messages(body: Body) -> Question:
         raise ValueError("messages: at least one message is required")
     most = body.get("max_tokens")
     if not isinstance(most, int) or isinstance(most, bool) or most < 1:
-        raise ValueError("max_tokens: Field required" if most is None else "max_tokens: has to be a whole number from 1")
+        raise ValueError(
+            "max_tokens: Field required" if most is None else "max_tokens: has to be a whole number from 1"
+        )
     if any(_role(message) == "system" for message in messages):
         raise ValueError('messages: Unexpected role "system". The Messages API accepts a top-level `system` parameter')
     if (system := body.get("system")) is not None:

@@ -24,9 +24,7 @@ class Screening:
     """Why the whole file is refused; there are no requests then."""
 
 
-def screen(
-    path: Path, task: Task, known: KnownAnswers, *, strict: bool = False, most: int | None = None
-) -> Screening:
+def screen(path: Path, task: Task, known: KnownAnswers, *, strict: bool = False, most: int | None = None) -> Screening:
     """``task`` needs no counts yet.  ``strict``: each line has to be for the task's model and its endpoint."""
     found = Screening()
     seen: dict[str, int] = {}

@@ -15,14 +15,14 @@ from types import TracebackType
 from typing import Any
 
 from runner.errors import RunnerError
-from runner.simulator import control, wanqing
+from runner.simulator import anthropic, bos, control, openai_files, openai_online, qianfan, wanqing
 from runner.simulator.answers import NO_ANSWERS, KnownAnswers
 from runner.simulator.engine import Engine
 from runner.simulator.faults import Fault, Faults, parse_faults, read_faults
 from runner.simulator.memory import Memory
 from runner.simulator.web import App, Server
 
-WIRES = (wanqing.wire, control.wire)
+WIRES = (wanqing.wire, openai_files.wire, openai_online.wire, anthropic.wire, qianfan.wire, control.wire, bos.wire)
 POLL_SECONDS = 0.05
 """How long `stop` may take to be noticed."""
 
