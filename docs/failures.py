@@ -138,7 +138,7 @@ CASES: dict[str, Case] = {
     ),
     "F33": Case(
         "a task stays pending for more than a day",
-        "`wait.give_up`, by our own clock: it is cancelled where it can be, its rows are `missing`, a late answer counts",
+        "`wait.give_up`, by our own clock: cancelled where that can be; rows are `missing`; a late answer counts",
     ),
     "F34": Case(
         "every task expires for days, as in a service incident",

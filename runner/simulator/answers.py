@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from runner.errors import InvalidDocuments, Problem
 from runner.simulator.fit import fit
-from runner.simulator.questions import Form, Question
+from runner.simulator.questions import Question
 
 CHARACTERS_PER_TOKEN = 4
 IMAGE_TOKENS = 256

@@ -20,8 +20,8 @@ from typing import Any, BinaryIO
 
 from runner.simulator import lifecycle, models
 from runner.simulator.answers import NO_ANSWERS, Answer, KnownAnswers
+from runner.simulator.fate import Problem, answered, failure, result_lines
 from runner.simulator.faults import Fault, Faults
-from runner.simulator.fate import Problem, failure, outcome, result_lines
 from runner.simulator.lines import RowError, Writer, digest_of, rows, shuffled_rows, write_line
 from runner.simulator.memory import Memory, Task
 from runner.simulator.questions import read_question
@@ -51,9 +51,9 @@ class Order:
     """What a caller asks for when it creates a task.
 
     ``project`` is who sees the task, in words that no other wire uses.  ``key`` is the caller's key; only its digest is
-    kept.  The task's id begins with ``prefix``, and it gives ``extra`` (JSON) back, whose ``endpoint`` is where lines go
-    that do not say it themselves.  With ``validated_later`` every line has to go there, and to ``model``, and a model
-    that takes no batches fails the task rather than being refused at once.  More than ``most_rows`` lines fail it, too.
+    kept.  The task's id begins with ``prefix``, and it gives ``extra`` (JSON) back, whose ``endpoint`` is where lines
+    go that do not say it themselves.  With ``validated_later`` every line has to go there, and to ``model``, and a
+    model that takes no batches fails the task rather than being refused at once.  So do more than ``most_rows`` lines.
     """
 
     name: str
@@ -312,9 +312,10 @@ class Engine:
             digest, question = digest_of(model, body), read_question(body, url)
         except (ValueError, RecursionError) as error:
             return RowError(400, "invalid_request_error", str(error))
-        given = outcome(question, 0, digest.hex(), spoilt, self._known)
-        if not isinstance(given, Answer):
-            return RowError(400, "invalid_request_error", "the body cannot be answered") if given is None else given
+        hitting = [rule for rule in spoilt if rule.hits(0, digest.hex(), question.prompt)]
+        given = answered(question, self._known, hitting)
+        if isinstance(given, RowError):
+            return given
         cost = _cost(models.online_price(entry), given.input_tokens, given.output_tokens)
         self.memory.add_online(
             wire, model, self.clock(), (0, "", digest, given.input_tokens, given.output_tokens, 1), cost

@@ -48,15 +48,7 @@ def row_outcome(row: Row, task: Task, known: KnownAnswers) -> Outcome | None:
     """What becomes of one row of ``task``; None where nothing will be heard of it."""
     if task.finished is not None and row.position > task.finished:
         return Unfinished("cancelled")
-    return outcome(row.question, row.position, row.custom_id, task.fate, known)
-
-
-def outcome(
-    question: Question | str, position: int, custom_id: str, rules: Sequence[Fault], known: KnownAnswers
-) -> Outcome | None:
-    """An answer, a reason why there is none, or nothing at all.  ``question`` may be why there is nothing to answer."""
-    prompt = "" if isinstance(question, str) else question.prompt
-    hitting = [rule for rule in rules if rule.hits(position, custom_id, prompt)]
+    hitting = [rule for rule in task.fate if rule.hits(row.position, row.custom_id, row.prompt)]
     for rule in hitting:
         if rule.do == "missing-rows":
             return None
@@ -66,6 +58,11 @@ def outcome(
             status = rule.status_code or 500
             code = rule.code or _ROW_CODES.get(status, "internal_error")
             return RowError(status, code, rule.message or "simulated failure")
+    return answered(row.question, known, hitting)
+
+
+def answered(question: Question | str, known: KnownAnswers, hitting: Sequence[Fault]) -> Answer | RowError:
+    """The answer, altered by the rules that hit it.  ``question`` may be why there is nothing to answer."""
     if isinstance(question, str):
         return RowError(400, "invalid_request_error", question)
     try:

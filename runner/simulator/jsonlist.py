@@ -119,16 +119,16 @@ class _Reader:
             if match is None or (match[0] == "\\" and match.end() == len(self._text)):
                 self._grow()
                 continue
-            token, end = match[0], match.end() - self._at
+            found, end = match[0], match.end() - self._at
             if quoted:
-                quoted = token != '"'
-                at = end + (token == "\\")  # whatever is escaped is no end
-            elif token == '"':
+                quoted = found != '"'
+                at = end + (found == "\\")  # whatever is escaped is no end
+            elif found == '"':
                 quoted = True
                 at = end
-            elif token in "{[":
+            elif found in "{[":
                 depth, at = depth + 1, end
-            elif token in "}]":
+            elif found in "}]":
                 depth, at = depth - 1, end
             elif match.end() == len(self._text):
                 self._grow()  # a number or a word may go on

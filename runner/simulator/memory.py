@@ -190,7 +190,7 @@ class Memory:
         """Remember the file; one that is known already stays as it is."""
         values = [getattr(file, name) for name in _FILE_COLUMNS]
         with self._db.writing() as db:
-            db.execute(f"INSERT OR IGNORE INTO files {_placed(_FILE_COLUMNS)}", values)  # noqa: S608 - constants only
+            db.execute(f"INSERT OR IGNORE INTO files {_placed(_FILE_COLUMNS)}", values)
 
     def file(self, project: str, identity: str) -> StoredFile | None:
         found = self._db.read(f"{_SELECT_FILE} WHERE project = ? AND id = ? AND NOT deleted", (project, identity))
@@ -202,7 +202,8 @@ class Memory:
         if purpose is not None:
             where, values = f"{where} AND purpose = ?", [*values, purpose]
         if after is not None:
-            where, values = f"{where} AND number < (SELECT number FROM files WHERE id = ?)", [*values, after]
+            where += " AND number < (SELECT number FROM files WHERE id = ?)"
+            values = [*values, after]
         query = f"{_SELECT_FILE} {where} ORDER BY number DESC LIMIT ?"
         return [StoredFile(*row) for row in self._db.read(query, [*values, size])]
 
@@ -216,7 +217,7 @@ class Memory:
         """The task and all of its requests, or nothing."""
         values = [_stored(name, getattr(task, name)) for name in _COLUMNS]
         with self._db.writing() as db:
-            number = db.execute(f"INSERT INTO tasks {_placed(_COLUMNS)}", values).lastrowid  # noqa: S608
+            number = db.execute(f"INSERT INTO tasks {_placed(_COLUMNS)}", values).lastrowid
             db.executemany(f"INSERT INTO requests VALUES ({number}, ?, ?, ?, ?, ?, ?)", requests)  # noqa: S608
 
     def mark_ended(self, task: Task, ended: float) -> None:
@@ -260,8 +261,8 @@ class Memory:
         """Up to ``size`` tasks older than the task ``mark``, newest first; with ``newer`` the next newer ones."""
         where, values = "WHERE project = ? AND created <= ? AND NOT deleted", [project, before]
         if mark is not None:
-            side = ">" if newer else "<"
-            where, values = f"{where} AND number {side} (SELECT number FROM tasks WHERE id = ?)", [*values, mark]
+            where += f" AND number {'>' if newer else '<'} (SELECT number FROM tasks WHERE id = ?)"  # noqa: S608
+            values = [*values, mark]
         query = f"{_SELECT_TASK} {where} ORDER BY number {'ASC' if newer else 'DESC'} LIMIT ?"
         found = [_task(row) for row in self._db.read(query, [*values, size])]
         return found[::-1] if newer else found
@@ -274,7 +275,7 @@ class Memory:
         columns = ("wire", "model", "digest", "created", "input_tokens", "output_tokens", "billed", "cost")
         with self._db.writing() as db:
             values = (wire, model, digest, now, given, answered, billed, cost)
-            db.execute(f"INSERT INTO online {_placed(columns)}", values)  # noqa: S608 - constants only
+            db.execute(f"INSERT INTO online {_placed(columns)}", values)
 
     def bill(self) -> dict[str, Any]:
         """See :func:`runner.simulator.bill.bill` for the shape."""

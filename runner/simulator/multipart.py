@@ -1,4 +1,4 @@
-"""Forms of type ``multipart/form-data``, read as they come: no part of a file is held longer than it takes to pass on."""
+"""Forms of type ``multipart/form-data``, read as they come: no file is ever held whole."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FILE_NAME = re.compile(r'[;\s]filename="((?:[^"\\]|\\.)*)"', re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Part:
-    """One field.  ``chunks`` have to be read before the next part is asked for; ``file_name`` is None for a plain one."""
+    """One field.  ``chunks`` are lost once the next part is asked for; ``file_name`` is None for a plain value."""
 
     name: str
     file_name: str | None

@@ -156,7 +156,7 @@ _READERS: Mapping[str, Callable[[Body], Question]] = {
 
 
 def _asked(kind: str, messages: list[dict[str, Any]], form: Form | None, body: Body) -> Question:
-    """The neutral question in ``messages``.  A system message that only tells the schema is not part of what is said."""
+    """The neutral question in ``messages``.  A system message that tells the schema is not part of what is said."""
     told: Any = None
     texts: list[str] = []
     for message in messages:

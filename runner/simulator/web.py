@@ -233,7 +233,11 @@ def _spoiled(reply: Reply, wire: Wire, rule: Fault) -> Reply:
 
 
 _CODES: Mapping[int, str] = {
-    **{400: "InvalidParameter", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 429: "TooManyRequests"},
+    400: "InvalidParameter",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "NotFound",
+    429: "TooManyRequests",
     500: "InternalError",
 }
 """Of Wanqing's family.  A status that is not there is called like 400 or 500."""
