@@ -173,9 +173,13 @@ def _read(world: World, task: Task, provider: Provider, spooled: Spooled, judge:
             tokens_in += result.usage.input_tokens or 0
             tokens_out += result.usage.output_tokens or 0
     letters = bytes(records[:: OUTCOME.size])
-    if foreign and foreign == unreadable and not strangers and letters.count(LOST) == task.requests:
-        # A page of some gateway, say.  Were it taken for the results, every row would be asked, and paid, again.
-        raise NoResults(f"none of the {foreign:,} lines handed over is a result")
+    if letters.count(LOST) == task.requests:
+        # A page of some gateway, say, or another task's results.  Were they taken for these, every row would be asked,
+        # and paid, again.
+        if strangers:
+            raise NoResults(f"all {strangers:,} results handed over are for requests that were never in it")
+        if foreign and foreign == unreadable:
+            raise NoResults(f"none of the {foreign:,} lines handed over is a result")
     answered, lost, retryable = letters.count(ANSWERED), letters.count(LOST), letters.count(RETRYABLE)
     again = (lost if task.retryable else 0) + retryable
     if not task.retryable:

@@ -19,11 +19,11 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from runner.simulator import bos, qianfan
+from runner.simulator import qianfan
 from runner.simulator.bce_auth import Credentials, Message, verify
 from runner.simulator.engine import Refusal
 from runner.simulator.objects import Object, Objects
-from runner.simulator.server import WIRES, Simulator
+from runner.simulator.server import Simulator
 
 DEMO = Credentials("AKDEMO", "SKDEMO")
 NEW_YEAR = 1767225600.0
@@ -34,12 +34,6 @@ VECTOR = (
 )
 INSTANT = 1e6
 """A speed at which a task has ended by the time one can ask."""
-
-
-def test_both_wires_are_served_and_the_one_with_every_path_comes_last() -> None:
-    """BOS has every path, so that it must not hide another wire."""
-    assert qianfan.wire in WIRES
-    assert WIRES[-1] is bos.wire
 
 
 # --- the signature ---------------------------------------------------------------------------------------------------
@@ -279,7 +273,7 @@ def test_the_account_comes_from_the_environment(tmp_path: Path, monkeypatch: pyt
 
 
 def test_an_unsigned_call_learns_only_whether_there_is_such_a_bucket(client: Client) -> None:
-    """A mistyped path of another wire reads as not found, since BOS has every path."""
+    """A mistyped path of another wire reads as not found, though BOS has every path."""
     for path, status, code in [
         ("/nowhere", 404, "NoSuchBucket"),
         ("/api/openapi/v1/mistyped", 404, "NoSuchBucket"),

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import quote
 
 from runner.edge.http import Http, Reply, judge_status, retry_after
@@ -103,11 +103,14 @@ def _served(data: Any) -> tuple[str, ...]:
 
 
 def unwrap(body: Any) -> dict[str, Any] | None:
-    """What an answer is about: the ``data`` of an envelope, or, without one, the deployment itself."""
-    data = get(body, "data")
-    if isinstance(data, dict):
-        return data
-    return body if isinstance(body, dict) and text(body.get("serviceId")) else None
+    """What an answer is about: the ``data`` of an envelope, empty where it is null, or the answer itself where it has
+    no envelope.  None for what is neither."""
+    if not isinstance(body, dict):
+        return None
+    if "code" in body or "data" in body:
+        data = body.get("data")
+        return data if isinstance(data, dict) else {}
+    return body if body.keys() & {"serviceId", "serviceUrl", "rows"} else None
 
 
 def judge(reply: Reply) -> None:
@@ -125,17 +128,18 @@ def judge(reply: Reply) -> None:
     judge_status(reply)
 
 
-def _raise_for(code: str, said: str, reply: Reply) -> None:
-    """By the words of ``msg``, else by the HTTP status; beside a success it is a plain no."""
+def _raise_for(code: str, said: str, reply: Reply) -> NoReturn:
+    """By the HTTP status where it speaks of the key pair, else by the words of ``msg``; else it is a plain no."""
     letters = "".join(filter(str.isalnum, said.lower()))
     kind = next((kind for kind, words in COMPLAINTS if any(word in letters for word in words)), None)
+    if reply.status in (401, 403):
+        kind = Refused
     message = f"answered {code}: {said}" if said else f"answered {code}"
     if kind is Busy:
         raise Busy(message, code=code, where=reply.where, retry_after=retry_after(reply.headers))
     if kind is Unsure:
         raise Unsure(message, code=code, where=reply.where)
-    credentials = kind is Refused or reply.status in (401, 403)
-    raise Refused(message, code=code, where=reply.where, credentials=credentials)
+    raise Refused(message, code=code, where=reply.where, credentials=kind is Refused)
 
 
 def secrets_in(body: Any) -> Iterator[str]:
@@ -228,7 +232,10 @@ class AlayaDoor:
         return deployment
 
     def _detail(self, id: str) -> Deployment:
-        return parse_deployment(self._ask(f"/deployment/{quote(id, safe='')}"))
+        deployment = parse_deployment(self._ask(f"/deployment/{quote(id, safe='')}"))
+        if not (deployment.id or deployment.status):
+            raise Refused(f"nothing is told of a deployment {id}", where=self._base)
+        return deployment
 
     def _id_of(self, name: str) -> str | None:
         """The id of the one deployment that is called ``name``; None where there is none."""
@@ -263,7 +270,7 @@ class AlayaDoor:
         )
         data = unwrap(reply.json())
         if data is None:
-            raise Unsure("the answer tells of no deployment", where=reply.where)
+            raise Unsure("the answer has neither an envelope nor a deployment", where=reply.where)
         return data
 
     def _judge(self, reply: Reply) -> None:

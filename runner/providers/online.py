@@ -42,7 +42,7 @@ from runner.providers.fanout import Fanout, Manner
 from runner.providers.hands import Hands, limits_of, secret_of
 from runner.providers.listing import parse_listing
 from runner.providers.queue import Queue, is_exhausted
-from runner.result import Result
+from runner.result import Failure, Result
 
 CONCURRENCY = 16
 TIMEOUT = 600.0
@@ -94,8 +94,11 @@ class Online:
         failure, scrub = result.failure, self._http.scrub
         if failure is None:
             return result
-        failure = replace(failure, code=scrub(failure.code, 100), message=scrub(failure.message, 1_000))
-        return replace(result, failure=failure, exhausted=is_exhausted(line))
+        exhausted = is_exhausted(line)
+        failure = Failure(
+            scrub(failure.code, 100), scrub(failure.message, 1_000), retryable=failure.retryable or exhausted
+        )
+        return replace(result, failure=failure, exhausted=exhausted)
 
     # The task, which is ours
 
@@ -180,12 +183,12 @@ class Online:
 def url_of(target: Target, path: str) -> str:
     """Where ``path``, such as ``/v1/chat/completions``, is at an endpoint.
 
-    A base URL that has a version in its path is complete: only what follows the version is added.
+    A base URL that has a version in its path, or is itself the address of completions, is complete: only what follows
+    the version is added.
     """
-    base = target.base_url.rstrip("/")
-    for ending in ("/chat/completions", "/completions"):
-        base = base.removesuffix(ending)
-    if re.search(r"/v\d+(/|$)", urlsplit(base).path):
+    given = target.base_url.rstrip("/")
+    base = given.removesuffix("/completions").removesuffix("/chat")
+    if base != given or re.search(r"/v\d+(alpha|beta)?\d*(/|$)", urlsplit(base).path):
         return base + path.removeprefix("/v1")
     return base + path
 

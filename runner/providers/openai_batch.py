@@ -154,15 +154,10 @@ def _problems(value: Any) -> Iterator[Problem]:
     if isinstance(get(value, "data"), list):
         value = value["data"]
     for entry in value if isinstance(value, list) else [value]:
-        problem = Problem(
-            first_text(entry, ("code", "type")), first_text(entry, ("message", "msg")) or text(entry), _line(entry)
-        )
+        said = first_text(entry, ("message", "msg")) or text(entry)
+        problem = Problem(first_text(entry, ("code", "type")), said, count(get(entry, "line")))
         if problem.code or problem.message:
             yield problem
-
-
-def _line(entry: Any) -> int | None:
-    return count(get(entry, "line"))
 
 
 def told(problems: Sequence[Problem], most: int = 3) -> str:
@@ -219,7 +214,7 @@ class Search:
             return ""
         for entry in entries:
             self._look_at(entry)
-        cursor = _next(page, entries, self._dialect.id) if self._dialect.cursor else ""
+        cursor = _next(page, entries, self._dialect)
         if not cursor or self._is_past():
             return ""
         if cursor in self._cursors:
@@ -265,17 +260,15 @@ def _entries(page: Any) -> list[Any] | None:
     return next((found for found in (get(page, "data"), get(page, "batches"), page) if isinstance(found, list)), None)
 
 
-def _next(page: Any, entries: Sequence[Any], id: str) -> str:
-    """Where the next page begins; empty after the last."""
-    for holder, key, more in (("page_info", "endCursor", "hasNextPage"), ("paging", "next_cursor", "")):
-        if isinstance(get(page, holder), dict):
-            ended = more and get(page, holder, more) is False
-            return "" if ended else text(get(page, holder, key))
-    if (token := text(get(page, "pagination_token"))) or "pagination_token" in page:
+def _next(page: Any, entries: Sequence[Any], dialect: Dialect) -> str:
+    """Where the next page begins; empty after the last.  A page that says nothing of it may not be the last."""
+    if isinstance(get(page, "page_info"), dict):
+        return text(get(page, "page_info", "endCursor")) if get(page, "page_info", "hasNextPage") else ""
+    if token := text(get(page, "paging", "next_cursor")) or text(get(page, "pagination_token")):
         return token
-    if get(page, "has_more") is False or not entries:
+    if dialect.cursor != "after" or get(page, "has_more") is False or not entries:
         return ""
-    return text(get(page, "last_id")) or first_text(entries[-1], (id, "id", "batch_id"))
+    return text(get(page, "last_id")) or first_text(entries[-1], (dialect.id, "id", "batch_id"))
 
 
 def _moment(written: str) -> float | None:

@@ -293,8 +293,8 @@ class Qianfan:
         except Refused as error:
             if error.credentials:
                 error.hint = (
-                    f"compare access_key and secret_key of provider {self.name}; their owner needs the policy "
-                    "QianfanServiceOperateAccessPolicy and, to create tasks, BOSFullControlAccessPolicy"
+                    f"compare access_key and secret_key of provider {self.name}, and this machine's clock; their owner "
+                    "needs QianfanServiceOperateAccessPolicy and, to create tasks, BOSFullControlAccessPolicy"
                 )
             raise
 
@@ -310,14 +310,13 @@ def _description(job: Job) -> str:
 
 
 def _versions(model: Any) -> Iterator[dict[str, Any]]:
-    """Each version of a listed model, with whatever more is said of either."""
+    """Each version of a listed model, with whatever more is said of either.  It is the version that a task names."""
     about = {key: value for key, value in model.items() if key != "modelVersionList"} if isinstance(model, dict) else {}
     name = text(about.get("modelName"))
     for version in items(get(model, "modelVersionList")):
-        if isinstance(version, dict):
+        if id := text(get(version, "modelVersionId")):
             own = text(version.get("modelVersionName"))
-            named = own if name in own else f"{name} {own}".rstrip()
-            yield {**about, **version, "id": version.get("modelVersionId"), "name": named}
+            yield {**about, **version, "id": id, "name": own if name in own else f"{name} {own}".rstrip()}
 
 
 @contextmanager

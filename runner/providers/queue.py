@@ -172,8 +172,9 @@ class Queue:
     def open(self) -> set[bytes]:
         """Make ready to append; returns the ids that are answered for.  A torn last line is cut off."""
         answered = {line[ID] for line in self._lines(self._answers)}
-        self._file = self._answers.open("ab", buffering=0)
+        self._answers.touch()
         os.truncate(self._answers, _whole(self._answers))
+        self._file = self._answers.open("ab", buffering=0)
         flush_folder(self.folder)
         return answered
 
@@ -188,10 +189,16 @@ class Queue:
                 yield Question(line[ID], path, line[cut:-2])
 
     def append(self, lines: Iterable[bytes]) -> None:
-        """Add answers, durably."""
+        """Add answers, durably: all of them, or none where the disk refuses."""
         assert self._file is not None
-        _write(self._file, b"".join(lines))
-        os.fsync(self._file.fileno())
+        before = os.fstat(self._file.fileno()).st_size
+        try:
+            _write(self._file, b"".join(lines))
+            os.fsync(self._file.fileno())
+        except OSError:  # half a line must not become the beginning of the next
+            with suppress(OSError):
+                os.ftruncate(self._file.fileno(), before)
+            raise
 
     @staticmethod
     def _lines(path: Path) -> Iterator[bytes]:

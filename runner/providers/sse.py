@@ -62,18 +62,23 @@ class Assembly:
         """What the server reported in the middle of the stream."""
         self.done = False
         """The server said that this was all."""
+        self._garbled = False
 
     @property
     def complete(self) -> bool:
-        """Whether the answer came to its end: a stream that merely stops was cut."""
-        return self.error is None and (self.done or self._finish is not None)
+        """Whether the answer came whole: a stream that merely stops was cut."""
+        return self.error is None and not self._garbled and (self.done or self._finish is not None)
 
     def add(self, data: str) -> None:
-        """Take in one event.  Raises ValueError for data that is no JSON."""
+        """Take in one event.  One that should be a chunk and cannot be read leaves the answer incomplete."""
         if data.strip() == DONE:
             self.done = True
             return
-        chunk = loads(data)
+        try:
+            chunk = loads(data)
+        except (ValueError, RecursionError):
+            self._garbled = self._garbled or data.lstrip().startswith("{")  # anything else keeps the line busy
+            return
         if get(chunk, "error"):
             self.error = chunk["error"]
             return

@@ -58,13 +58,14 @@ def judge(reply: Reply, body: Any) -> Verdict:
     if 200 <= reply.status < 300 and not error:
         return _answer(reply, body)
     code = first_text(error, ("code", "type")) or first_text(body, ("code", "type")) or f"http_{reply.status}"
-    message = _said(reply, body)
+    said = _said(reply, body)
+    message = f"answered {reply.status}: {said}".rstrip(": ")
     if reply.status == 402 or _speaks_of(code, _NO_CREDIT):
         return Halt(_stopped(f"the account has no credit: {message}", reply))
     if reply.status == 401:
         return Halt(Refused(f"the key was refused: {message}", where=reply.where, code=code, credentials=True))
     pause = retry_after(reply.headers)
-    settled = Settled(reply.status, _one_line(reply, body), failure=Failure(code, message, False))
+    settled = Settled(reply.status, _complaint(reply, body, code, said), failure=Failure(code, message, False))
     if reply.status == 429:
         return Again(message, code, pause, turned_away=True, settled=settled)
     if is_retryable(code, reply.status, message):
@@ -112,19 +113,27 @@ def _speaks_of(code: str, words: tuple[str, ...]) -> bool:
 def _said(reply: Reply, body: Any) -> str:
     error = get(body, "error")
     said = error if isinstance(error, str) else first_text(error, ("message", "msg"))
-    said = said or first_text(body, ("message", "msg", "detail", "error_msg"))
-    return f"answered {reply.status}: {said or reply.text[:300]}".rstrip(": ")
+    return said or first_text(body, ("message", "msg", "detail", "error_msg")) or reply.text[:300]
 
 
 def _stopped(message: str, reply: Reply) -> RunnerError:
     return RunnerError(message, where=reply.where, hint="What was answered is kept: put it right and apply again.")
 
 
+def _complaint(reply: Reply, body: Any, code: str, said: str) -> bytes:
+    """An error's body, in OpenAI's shape where it came in another, such as `{"detail": …}` or a page for people."""
+    if get(body, "error"):
+        return _one_line(reply, body)
+    return _written({**(body if isinstance(body, dict) else {}), "error": {"code": code, "message": said}})
+
+
 def _one_line(reply: Reply, body: Any) -> bytes:
     """The body as it came where that is one line of JSON, else written anew."""
     data = reply.data
-    plain = data.startswith(b"{") and not any(byte in data for byte in (b"\n", b"\r", b"\0"))
-    if plain and body is not None:
+    if data.startswith(b"{") and not any(byte in data for byte in (b"\n", b"\r", b"\0")):
         return data
-    value = body if body is not None else {"error": {"message": reply.text[:2_000]}}
+    return _written(body)
+
+
+def _written(value: Any) -> bytes:
     return dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace")

@@ -66,13 +66,13 @@ def wire(engine: Engine) -> Wire:
         Route("PUT", key, "upload", known(calls.put)),
         Route("GET", key, "download", known(calls.get)),
         Route("HEAD", key, "download", known(calls.get)),
-        Route("DELETE", key, "remove", known(calls.remove)),
+        Route("DELETE", key, "delete", known(calls.remove)),
     ]
     for path in (bucket, f"{bucket}/"):
         routes += [
-            Route("PUT", path, "bucket", known(calls.create)),
+            Route("PUT", path, "", known(calls.create)),
             Route("GET", path, "list", known(calls.list)),
-            Route("HEAD", path, "bucket", known(calls.exists)),
+            Route("HEAD", path, "", known(calls.exists)),
         ]
     return Wire(routes, refuser(_ERRORS), fail)
 

@@ -102,7 +102,7 @@ class Engine:
         self.memory = memory
         self.faults = faults
         self.clock = clock
-        self._speed = speed
+        self.speed = speed
         self._known = known
 
     # files
@@ -172,10 +172,9 @@ class Engine:
             wire=order.wire,
             extra=order.extra,
         )
-        if unfit:
+        found = screen(self.kept(digest), task, self._known, strict=order.validated_later, most=order.most_rows)
+        if unfit and not found.problem:
             found = Screening(problem=Problem(unfit.message, "model_not_found"))
-        else:
-            found = screen(self.kept(digest), task, self._known, strict=order.validated_later, most=order.most_rows)
         task = replace(_counted(task, found), rows=len(found.requests))
         if problem := found.problem or failure(fate):
             task = replace(task, error=problem.message, error_code=problem.code, error_line=problem.line)
@@ -236,7 +235,7 @@ class Engine:
         if task.ended is not None:
             moment = lifecycle.Moment(lifecycle.ENDED, task.created, task.ended, 1.0)
         else:
-            moment = course.at(self.clock(), self._speed)
+            moment = course.at(self.clock(), self.speed)
             if moment.ended is not None:
                 self.memory.mark_ended(task, moment.ended)
         return View(

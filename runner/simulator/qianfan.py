@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
-from runner.simulator import models
+from runner.simulator import listing, models
 from runner.simulator.bce import account, fail, refuser, request_id, signed
 from runner.simulator.bce_auth import Credentials
 from runner.simulator.engine import (
@@ -346,28 +346,15 @@ def _takes_batches(entry: models.Entry) -> bool:
 
 def _model(entry: models.Entry) -> dict[str, Any]:
     """A model with its only version.  What else is told of the version is the simulator's own."""
+    told = listing.openai_model(entry)
     version = {
-        **_extras(entry),
+        **{name: value for name, value in told.items() if name not in ("id", "object", "batch_price")},
+        "price": told["batch_price"],
         "modelVersionId": _version(entry),
         "modelVersionName": entry["modelName"],
     }
     identity = _version(entry).replace("amv-", "am-")
     return {"modelId": identity, "modelName": entry["modelName"], "modelVersionList": [version]}
-
-
-def _extras(entry: models.Entry) -> dict[str, Any]:
-    """What the simulator's `/v1/models` tells of the model, too."""
-    price = models.price(entry)
-    limits, shown = entry["tokenLimit"], entry["capabilityOverview"]
-    return {
-        "family": entry["modelFamily"],
-        "vendor": entry["vendor"],
-        "max_model_len": int(limits["contextLength"]),
-        "max_output_tokens": int(limits["maxOutputTokens"]),
-        "price": {"input": price[0], "output": price[1], "currency": "CNY"} if price else None,
-        "capabilities": shown["capabilities"],
-        "input_modalities": shown["inputModalities"],
-    }
 
 
 def _task(view: View) -> dict[str, Any]:

@@ -49,7 +49,9 @@ def screen(path: Path, task: Task, known: KnownAnswers, *, strict: bool = False,
 def _require_fitting(row: Row, model: str, endpoint: str) -> None:
     if endpoint and row.url != endpoint:
         raise BadLine(f"goes to {row.url!r} and not to the batch's endpoint {endpoint}", "url_mismatch")
-    if row.body.get("model") != model:
+    if not row.body.get("model"):
+        raise BadLine("names no model", "missing_required_parameter")
+    if row.body["model"] != model:
         raise BadLine("is for another model than the first line", "mismatched_model")
 
 

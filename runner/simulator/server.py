@@ -15,14 +15,13 @@ from types import TracebackType
 from typing import Any
 
 from runner.errors import RunnerError
-from runner.simulator import anthropic, bos, control, openai_files, openai_online, qianfan, wanqing
+from runner.simulator import alaya, anthropic, bos, control, openai_files, openai_online, qianfan, wanqing
 from runner.simulator.answers import NO_ANSWERS, KnownAnswers
 from runner.simulator.engine import Engine
 from runner.simulator.faults import Fault, Faults, parse_faults, read_faults
 from runner.simulator.memory import Memory
-from runner.simulator.web import App, Server
+from runner.simulator.web import App, Server, Wire
 
-WIRES = (wanqing.wire, openai_files.wire, openai_online.wire, anthropic.wire, qianfan.wire, control.wire, bos.wire)
 POLL_SECONDS = 0.05
 """How long `stop` may take to be noticed."""
 
@@ -70,7 +69,7 @@ class Simulator:
         memory = Memory(self._data)
         engine = Engine(memory, self._faults, speed=self._speed, known=self._known, clock=self._clock)
         try:
-            server = Server(self._address, App([wire(engine) for wire in WIRES], self._faults))
+            server = Server(self._address, App(_wires(engine), self._faults))
         except (OSError, OverflowError) as error:
             memory.close()
             host, port = self._address
@@ -114,6 +113,20 @@ class Simulator:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def _wires(engine: Engine) -> tuple[Wire, ...]:
+    """Those of every family.  BOS has each path that no other wire has, and so comes last."""
+    return (
+        wanqing.wire(engine),
+        openai_files.wire(engine),
+        openai_online.wire(engine),
+        anthropic.wire(engine),
+        qianfan.wire(engine),
+        *alaya.wires(engine),
+        control.wire(engine),
+        bos.wire(engine),
+    )
 
 
 def read_bill(data: Path) -> dict[str, Any]:

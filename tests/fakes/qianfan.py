@@ -21,7 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-ACCESS = "ALTAKfake0123456789"
+ACCESS = "ALTAKfakeQwErTyUiOp"
 SECRET = "fake-secret-key-9876543210"
 BUCKET = "bkt"
 
@@ -95,14 +95,13 @@ class Handler(BaseHTTPRequestHandler):
         is_action = self.plain == "/v2/batchinference"
         body = json.loads(self.body) if is_action else self.body
         fake.calls.append(Call(self.call, self.plain, self.headers, self.query, body))
+        self.losable = False
         if faults := fake.knobs.fail.get(self.call):
-            faults.pop(0)(self)
-        elif complaint := fake.complaint_about(self):
-            self.error(403, *complaint)
-        elif is_action:
-            fake.act(self, body)
-        else:
-            fake.store(self)
+            return faults.pop(0)(self)
+        self.losable = True
+        if complaint := fake.complaint_about(self):
+            return self.error(403, *complaint)
+        return fake.act(self, body) if is_action else fake.store(self)
 
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = handle_any
 
@@ -113,7 +112,7 @@ class Handler(BaseHTTPRequestHandler):
         return "objects" if is_bucket else self.command.lower()
 
     def reply(self, status: int, body: bytes, **headers: str) -> None:
-        if self.server.knobs.lose.get(self.call, 0) > 0:
+        if self.losable and self.server.knobs.lose.get(self.call, 0) > 0:
             self.server.knobs.lose[self.call] -= 1
             return self.cut()
         self.send_response(status)
