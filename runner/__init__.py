@@ -27,6 +27,7 @@ Nouns: frozen values and the pure questions one can ask of them.
 ``batch``           a spec resolved today, and why it changed
 ``tally``           rows by outcome, as far as tasks tell
 ``plan``            every step as a plain value; limits
+``polling``         when a provider may politely be asked again
 ``outcome``         what an apply came to
 ``report/``         all of these as text, JSON and Markdown
 ==================  ====================================================================================

@@ -19,6 +19,8 @@ from runner.journal import Journal
 from runner.known import Known, gather
 from runner.outcome import Outcome
 from runner.plan import Action, Change, Plan, Unsettled, gave_up, task_change
+from runner.polling import Polling
+from runner.provider import Traits
 from runner.refresh import News, job_of, refresh
 from runner.resolve import Options, Resolved, resolve
 from runner.result import Counts
@@ -31,8 +33,8 @@ from runner.workers import Workers, needs_us
 _AT_ONCE = 8
 _PROGRESS_EVERY = 10.0
 """Seconds between two writes of the state that tell of nothing but progress."""
-_NO_ROOM = 4
-"""So many polite pauses pass before what a provider had no room for is sent again."""
+_NO_ROOM = 60.0
+"""Seconds after which what a provider had no room for is sent again."""
 _GROUP = 16
 """Events of finished collects that travel in one write of the state."""
 
@@ -75,8 +77,7 @@ class Apply:
         self._not_before = 0.0
         """When a busy provider may be asked again (Unix seconds)."""
         self._waits_for_all = True
-        self._looked: dict[str, float] = {}
-        """When each provider was last asked after its tasks."""
+        self._polling = Polling()
         self._workers = Workers(world)
         self._done: dict[str, int] = {}
         """Requests done by task, by the latest word: the state is not told each time."""
@@ -117,7 +118,6 @@ class Apply:
         ``all``: false to wait only for tasks that make progress only while this run lives.
         """
         self._waits_for_all = all
-        pause = self._poll()
         while self._waits_for():
             now = self._world.clock.now()
             if deadline is not None and now >= deadline:
@@ -125,10 +125,10 @@ class Apply:
                 return
             self._workers.work(self._tasks(OPEN))
             self._tell_waiting()
+            pause = self._pause()
             self._world.clock.sleep(min(pause, deadline - now) if deadline else pause, self._world.stop)
             self._check_stop()
-            moved = self._look_again()
-            pause = self._poll() if moved else min(pause * 1.5, max(self._poll() * 20, 2.0), 60.0)
+            self._look_again()
 
     def rest(self) -> None:
         """Ask nothing more where it is we who ask; what was answered is on disk then."""
@@ -205,6 +205,8 @@ class Apply:
         try:
             reading = read_results(self._world, task, call.result(), judge)
         except (Refused, NoResults) as error:
+            if self._is_home(task):
+                return []
             self._refused.add(task.id)
             self.outcome.note(change, "refused", error.message)
             self.outcome.errors.append(_no_results(task, error))
@@ -215,6 +217,11 @@ class Apply:
             return []
         self.outcome.note(change, "done", self._remarks(task, reading))
         return [reading.event]
+
+    def _is_home(self, task: Task) -> bool:
+        """Whether another run has collected it meanwhile, which is why there is nothing left to be had."""
+        now = self._journal.refresh().tasks.get(task.id)
+        return now is None or now.phase != ENDED
 
     def _remarks(self, task: Task, reading: Reading) -> str:
         remarks = []
@@ -375,15 +382,17 @@ class Apply:
 
     # ---- waiting ---------------------------------------------------------------------------------------------------
 
-    def _look_again(self) -> bool:
-        """One more round; whether there was news of any task."""
+    def _look_again(self) -> None:
+        """One more round."""
         before = self._journal.refresh()
         news = refresh(self._world, before, only=self._due())
+        if self._overtaken(before, news.refused):
+            return
         self.outcome.errors += [error for name, error in news.errors.items() if name not in self._mute]
         self._mute |= set(news.errors)
         self._refused |= news.refused
         self.outcome.warnings += news.warnings
-        self._be_polite(before, news.events)
+        self._polling.obey(news.events, before.tasks, self._world.clock.now())
         events = _news(before, news.events)
         self._journal.write(*self._worth_writing(events))
         if self._resubmits:
@@ -391,36 +400,37 @@ class Apply:
             self._unstarted += unstarted
             self._left |= {task.batch for task in unstarted if task.batch in self._holdings.resolved}
             if any(what.verdict == "turned away" for what in news.unsettled.values()):
-                self._not_before = self._world.clock.now() + _NO_ROOM * self._poll()
+                self._not_before = self._world.clock.now() + _NO_ROOM
         self._settled(news.unsettled)
         self._collect()
         self._cancel()
         if self._left and self._submits and self._world.clock.now() >= self._not_before:
             self._submit_left()
         self._publish()
-        return bool(events)
+
+    def _overtaken(self, before: State, refused: frozenset[str]) -> bool:
+        """Whether a provider knows nothing more of some tasks because another run has meanwhile brought them home."""
+        if not refused:
+            return False
+        after = self._journal.refresh()
+        return any(after.tasks.get(id) != before.tasks.get(id) for id in refused)
 
     def _due(self) -> Callable[[Task], bool]:
         """Tasks that this run is about and whose provider may politely be asked again."""
-        now, about = self._world.clock.now(), self._about()
-        polls = {name: self._world.providers[name].traits.poll for name in self._providers()}
-        due = {name for name, poll in polls.items() if now - self._looked.get(name, 0.0) >= 0.9 * poll}
-        self._looked |= dict.fromkeys(due, now)
-        return lambda task: (task.provider in due or task.provider not in polls) and about(task)
+        tasks, about = self._tasks(STAGED, OPEN, ENDED), self._about()
+        due = self._polling.due(tasks, self._traits(), self._world.clock.now())
+        return lambda task: task.provider in due and about(task)
 
-    def _be_polite(self, state: State, events: Iterable[Event]) -> None:
-        """Some providers say when they want to be asked again."""
+    def _pause(self) -> float:
+        """Seconds until there is somebody to ask, or something to send."""
         now = self._world.clock.now()
-        for event in events:
-            if isinstance(event, Checked) and event.progress.look_again:
-                name = state.tasks[event.task].provider
-                pause = event.progress.look_again - self._world.providers[name].traits.poll
-                self._looked[name] = max(self._looked.get(name, 0.0), now + pause)
+        waiting = [task for task in self._tasks(STAGED, OPEN, ENDED) if self._worth(task.provider)]
+        pause = self._polling.pause(waiting, self._traits(), now)
+        return max(0.05, min(pause, self._not_before - now) if self._left else pause)
 
-    def _providers(self) -> set[str]:
-        """Those with something on its way that is worth waiting for."""
-        found = {task.provider for task in self._tasks(STAGED, OPEN, ENDED)} | self._providers_of_left()
-        return {name for name in found if name in self._world.providers and self._worth(name)}
+    def _traits(self) -> dict[str, Traits]:
+        names = {task.provider for task in self._journal.state.tasks.values()} & set(self._world.providers)
+        return {name: self._world.providers[name].traits for name in names}
 
     def _worth(self, provider: str) -> bool:
         return self._waits_for_all or needs_us(self._world, provider)
@@ -458,9 +468,6 @@ class Apply:
             return False
         named = task.provider in self._world.providers
         return not named or not self._world.providers[task.provider].traits.finds or task.id in self._undecided
-
-    def _poll(self) -> float:
-        return min((self._world.providers[name].traits.poll for name in self._providers()), default=1.0)
 
     def _tell_waiting(self) -> None:
         tasks = self._tasks(OPEN)

@@ -75,8 +75,10 @@ class Traits:
     grace: float
     """How old a start must be before "not in the list" is believed."""
     poll: float
-    """A polite pause between two looks at a running task."""
+    """A polite pause between two looks at a task that has been running for long."""
     shard: ShardLimits
+    poll_young: float = 1.0
+    """The same for a task that has just begun: the pause grows with its age from here to :attr:`poll`."""
     lists_offline: bool = False
     """Its offers are part of the package: known without asking."""
     needs_us: bool = False

@@ -16,7 +16,7 @@ from runner.edge.http import Http
 from runner.errors import Busy, CredentialsError, ProviderError, Refused, RunnerError, Unsure
 from runner.model import Catalogue, Offer
 from runner.project import ProviderConfig, SecretRef
-from runner.provider import Job, Phase
+from runner.provider import Job, Message, Part, Phase, Question
 from runner.providers.alaya import AlayaDoor, Deployment, alaya, parse_deployment, secrets_in, unwrap
 from runner.providers.door import NotYet, Target
 from runner.providers.hands import Hands
@@ -494,11 +494,12 @@ def test_questions_are_asked_of_the_deployment(fake: FakeAlaya, http: Http, tmp_
     provider = alaya(config(fake), hands(http, tmp_path / "queues"))
     assert provider.offers().offers == (Offer("m", context=32_768),)
     file = tmp_path / "shard.jsonl"
-    lines = [
-        {"custom_id": f"{n:032x}", "body": {"model": "m", "messages": [{"role": "user", "content": f"hi {n}"}]}}
-        for n in range(2)
-    ]
-    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    asked = [Question((Message("user", (Part("text", f"hi {number}"),)),)) for number in range(2)]
+    frame = provider.frame(asked[0])
+    with file.open("wb") as lines:
+        for number, question in enumerate(asked):
+            body = json.dumps(provider.encode(Offer("m"), question)).encode()
+            lines.write(frame.before + b"%032x" % number + frame.between + body + frame.after + b"\n")
     job = Job("t-1", "n", "m", 2, max_wait=60, file=file, begun_at=time.time())
     job = replace(job, remote_id=provider.start(job, provider.stage(job)))
     try:

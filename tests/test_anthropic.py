@@ -15,7 +15,7 @@ from fakes.anthropic import KEY, MODEL, NOW, FakeAnthropic, Handler
 from runner.edge.http import Http
 from runner.errors import Busy, ProviderError, Refused, Unsure
 from runner.fingerprint import canonical
-from runner.model import Offer
+from runner.model import Offer, Price
 from runner.project import ProviderConfig, SecretRef
 from runner.provider import Absent, Found, Job, Message, Part, Phase, Question, ShardLimits, Unknown
 from runner.providers.anthropic import Anthropic, same_origin, write_body
@@ -734,37 +734,19 @@ def test_the_end_of_processing_is_not_the_end_of_the_results(
     assert provider.check(job).expires_at == ""
 
 
-def test_a_wished_pause_is_kept(fake: FakeAnthropic, http: Http, job: Job) -> None:
-    """`retry-after` beside a success: until then, the last answer is given again without asking."""
-    now = [1000.0]
-    provider = anthropic(fake, http, clock=lambda: now[0])
+@pytest.mark.parametrize(
+    ("headers", "pause"),
+    [({"retry-after": "10"}, 10), ({"retry-after-ms": "1500"}, 1.5), ({"retry-after": "99999"}, 300), ({}, 0)],
+)
+def test_a_wished_pause_is_told(
+    fake: FakeAnthropic, provider: Anthropic, job: Job, headers: dict[str, str], pause: float
+) -> None:
+    """`retry-after` beside a success says when to look again; no server can put that off for hours."""
     job = started(provider, job)
-    fake.knobs.headers = {"retry-after": "10"}
-    first = provider.check(job)
+    fake.knobs.headers = headers
+    assert provider.check(job).look_again == pause
     fake.end(job.remote_id, succeeded=3)
-    now[0] += 9.9
-    assert provider.check(job) == first
-    assert fake.names().count("detail") == 1
-    now[0] += 0.2
-    assert provider.check(job).phase is Phase.SUCCEEDED
-    assert provider.check(job).phase is Phase.SUCCEEDED
-    assert fake.names().count("detail") == 3
-
-
-def test_pauses_are_bounded_and_each_batch_s_own(fake: FakeAnthropic, http: Http, job: Job) -> None:
-    """No server can put off a look for hours; another batch is looked at; a cancel ends the pause."""
-    now = [0.0]
-    provider = anthropic(fake, http, clock=lambda: now[0])
-    one, two = started(provider, job), started(provider, job)
-    fake.knobs.headers = {"retry-after": "99999"}
-    for wanted, looked_at in ((one, 1), (one, 1), (two, 2)):
-        provider.check(wanted)
-        assert fake.names().count("detail") == looked_at
-    now[0] += 301
-    provider.check(one)
-    assert fake.names().count("detail") == 3
-    provider.cancel(one)
-    assert provider.check(one).raw == "canceling"
+    assert provider.check(job).look_again == 0
 
 
 def test_check_is_patient(fake: FakeAnthropic, provider: Anthropic, job: Job) -> None:
@@ -944,6 +926,15 @@ def test_offers(fake: FakeAnthropic, provider: Anthropic) -> None:
         ),
         Offer("bare"),
     ]
+
+
+def test_a_gateway_may_say_more(fake: FakeAnthropic, provider: Anthropic) -> None:
+    """What a server adds in the words of other lists is kept: a price, a family, a context of its own."""
+    added = {"vendor": "V", "family": "F", "max_model_len": 9, "price": {"input": 1, "output": 2, "currency": "USD"}}
+    fake.knobs.models = [{**MODEL, **added}]
+    (offer,) = provider.offers().offers
+    assert (offer.vendor, offer.family, offer.context, offer.max_input) == ("V", "F", 9, 200_000)
+    assert offer.price == Price(1, 2, "USD")
 
 
 def test_all_pages_of_models(fake: FakeAnthropic, provider: Anthropic) -> None:

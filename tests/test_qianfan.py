@@ -283,10 +283,13 @@ ERRORS: list[tuple[Callable[[Handler], None], type[ProviderError]]] = [
     (says(500, "InternalError"), Unsure),
     (says(400, "InternalError"), Unsure),
     (says(503, "AccessDenied"), Unsure),
+    (says(503, "TooManyRequests"), Unsure),
+    (says(400, "TooManyRequests"), Busy),
     (says(408, "AccessDenied"), Unsure),
     (says(200, "SomethingNew"), Unsure),
     (raw(200, {"error_code": 336100, "error_msg": "invalid, please try again"}), Unsure),
     (raw(200, {"error_code": "500000", "error_msg": "internal error"}), Unsure),
+    (raw(200, {"error_code": 336000, "error_msg": "internal error, invalid state"}), Unsure),
     (raw(200, {"error_code": 99, "error_msg": ""}), Unsure),
     (raw(200, {"requestId": "q", "result": {"taskId": ""}}), Unsure),
     (raw(200, {"requestId": "q", "result": {}}), Unsure),
@@ -295,6 +298,7 @@ ERRORS: list[tuple[Callable[[Handler], None], type[ProviderError]]] = [
     (raw(200, {"requestId": "q"}), Unsure),
     (raw(200, {"requestId": "q", "code": "Odd", "result": {"taskId": "infer-7"}}), Unsure),
     (raw(200, {"requestId": "q", "code": "InvalidX", "result": {"taskId": "infer-7"}}), Unsure),
+    (raw(400, {"code": "InvalidX", "result": [{"taskId": "infer-7"}]}), Unsure),
     (raw(200, []), Unsure),
     (raw(200, b"<html>"), Unsure),
     (raw(200, b""), Unsure),
@@ -509,6 +513,17 @@ def test_a_list_that_settles_nothing(fake: FakeQianfan, provider: Qianfan, job: 
     assert isinstance(provider.find(job), Unknown)
 
 
+def test_a_list_without_end(fake: FakeQianfan, provider: Qianfan, job: Job) -> None:
+    """Reading stops some time, and nothing is settled."""
+
+    def page(number: int) -> Callable[[Handler], None]:
+        info = {"marker": f"m-{number}", "isTruncated": True}
+        return raw(200, {"result": {"taskList": [], "pageInfo": info}})
+
+    fake.knobs.fail = {LIST: [page(number) for number in range(1_000)]}
+    assert isinstance(provider.find(job), Unknown)
+
+
 def test_an_empty_list_may_be_null(fake: FakeQianfan, provider: Qianfan, job: Job) -> None:
     """As the list of custom models is where there are none."""
     fake.knobs.fail = {LIST: [raw(200, {"result": {"taskList": None, "pageInfo": {"isTruncated": False}}})]}
@@ -585,6 +600,7 @@ def test_verify(fake: FakeQianfan, provider: Qianfan, job: Job) -> None:
     provider.verify(job, job.remote_id)
     fake.knobs.task = {"name": None, "description": None, "inputBosUri": None, "endpoint": "https://x/chat/ernie-x"}
     provider.verify(job, job.remote_id)
+    provider.verify(replace(job, model="https://x/chat/ernie-x"), job.remote_id)
     fake.knobs.task = {"name": "other", "description": "d", "inputBosUri": "bos:/b/c/", "endpoint": "ernie-y"}
     with pytest.raises(Refused) as caught:
         provider.verify(job, job.remote_id)

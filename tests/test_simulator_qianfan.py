@@ -8,7 +8,7 @@ import hmac
 import json
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from http.client import HTTPConnection
@@ -18,6 +18,8 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from runner.simulator import qianfan
 from runner.simulator.bce_auth import Credentials, Message, verify
@@ -123,6 +125,22 @@ def digest(key: str, text: str) -> str:
     return hmac.new(key.encode(), text.encode(), hashlib.sha256).hexdigest()
 
 
+def authorization(
+    method: str,
+    target: str,
+    terms: str,
+    headers: Mapping[str, str],
+    now: float,
+    access: str = "AKDEMO",
+    secret: str = "SKDEMO",
+) -> str:
+    """The signature over ``headers``; ``target`` and ``terms`` are encoded, and the terms sorted."""
+    prefix = f"bce-auth-v1/{access}/{datetime.fromtimestamp(now, UTC).strftime('%Y-%m-%dT%H:%M:%SZ')}/1800"
+    covered = "\n".join(sorted(f"{encoded(name.lower())}:{encoded(value)}" for name, value in headers.items()))
+    signature = digest(digest(secret, prefix), "\n".join([method, target, terms, covered]))
+    return f"{prefix}/{';'.join(name.lower() for name in headers)}/{signature}"
+
+
 class Client:
     """Signs the host, as the document says, and speaks both wires."""
 
@@ -145,11 +163,8 @@ class Client:
         )
 
     def authorization(self, method: str, target: str, terms: str = "") -> str:
-        now = datetime.fromtimestamp(self.clock(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        prefix = f"bce-auth-v1/{self.access}/{now}/1800"
-        host = f"host:{encoded(httpx.URL(self.url).netloc.decode())}"
-        signature = digest(digest(self.secret, prefix), "\n".join([method, target, terms, host]))
-        return f"{prefix}/host/{signature}"
+        host = httpx.URL(self.url).netloc.decode()
+        return authorization(method, target, terms, {"host": host}, self.clock(), self.access, self.secret)
 
     def action(self, action: str, **body: Any) -> httpx.Response:
         return self.call("POST", qianfan.PATH, {"Action": f"{action}"}, json.dumps(body).encode())
@@ -241,6 +256,21 @@ def client(tmp_path: Path) -> Iterator[Client]:
 def lines(count: int = 3, start: int = 1) -> bytes:
     numbers = range(start, start + count)
     return b"".join(json.dumps({"id": f"row-{n}", "query": f"Question {n}?"}).encode() + b"\n" for n in numbers)
+
+
+@given(
+    st.text(),
+    st.dictionaries(st.text(min_size=1), st.text(), max_size=5),
+    st.dictionaries(st.sampled_from(["host", "x-bce-a", "X-Bce-B", "referer"]), st.text("a %/é\x7f", min_size=1)),
+)
+def test_whatever_is_signed_by_the_document_is_good(path: str, query: dict[str, str], headers: dict[str, str]) -> None:
+    """Any path, any query and any headers, as they come over the wire: bytes, and those of headers read as Latin-1."""
+    target = "/" + encoded(path, "/")
+    terms = "&".join(sorted(f"{encoded(k)}={encoded(v)}" for k, v in query.items() if k != "authorization"))
+    trimmed = {name: value.strip() for name, value in headers.items() if value.strip()} or {"host": "h"}
+    signature = authorization("GET", target, terms, trimmed, NEW_YEAR)
+    wire = {name: f" {value} ".encode().decode("latin-1") for name, value in trimmed.items()}
+    verify(Message("GET", f"{target}?{terms}", {"Authorization": signature, **wire}), DEMO, NEW_YEAR)
 
 
 # --- who may call ----------------------------------------------------------------------------------------------------
@@ -720,6 +750,34 @@ def test_faults_of_tasks_work(tmp_path: Path, fault: dict[str, Any], status: str
         (found,) = client.outputs(identity)
         assert client.task(identity)["runStatus"] == status
         assert [line["id"] for line in found] == ids
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ({"do": "finish-length"}, {"finish_reason": "length", "is_truncated": True, "need_clear_history": False}),
+        ({"do": "refuse"}, {"finish_reason": "content_filter", "is_truncated": False, "need_clear_history": True}),
+        ({"do": "empty-body"}, {}),
+    ],
+)
+def test_answers_may_be_cut_refused_or_lost(tmp_path: Path, fault: dict[str, Any], told: dict[str, Any]) -> None:
+    """Each in the words that a client has to understand."""
+    with simulated(tmp_path, faults=[{"on": "task", "rows": [1], **fault}]) as client:
+        client.folder(lines(1))
+        ((line,),) = client.outputs(client.create())
+        assert told.items() <= line["output"].items()
+        assert bool(told) == bool(line["output"])
+
+
+@pytest.mark.parametrize(("status", "code"), [(429, 18), (500, 336100), (503, 336100), (404, 404)])
+def test_a_failed_row_has_a_code_of_its_own(tmp_path: Path, status: int, code: int) -> None:
+    """Those that the official client knows, where one fits."""
+    fault = {"on": "task", "do": "fail-rows", "rows": [2], "status_code": status, "message": "no"}
+    with simulated(tmp_path, faults=[fault]) as client:
+        client.folder(lines(2))
+        ((good, bad),) = client.outputs(client.create())
+        assert "output" in good
+        assert bad == {"id": "row-2", "query": "Question 2?", "error_code": code, "error_msg": "no"}
 
 
 def test_strangers_broken_lines_and_another_order(tmp_path: Path) -> None:

@@ -15,9 +15,8 @@ https://platform.claude.com/docs/en/build-with-claude/batch-processing (an older
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -58,15 +57,7 @@ PAGES = 100
 TOLERANCE = 300.0
 """Seconds by which the platform's clock may be behind ours."""
 LONGEST_PAUSE = 300.0
-"""Seconds for which a wished pause between two looks is kept at most."""
-
-
-@dataclass(frozen=True)
-class _Pause:
-    """What was seen at the last look, and until when (monotonic) the platform does not want to be asked again."""
-
-    until: float
-    progress: Progress
+"""Seconds that a wished pause between two looks is told to be at most."""
 
 
 class Anthropic:
@@ -82,15 +73,12 @@ class Anthropic:
         base_url: str = DEFAULT_URL,
         api_key: Callable[[], str],
         limits: ShardLimits = LIMITS,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
         self.traits = Traits(cancels=True, finds=True, grace=900, poll=30, shard=limits)
         self._http = http
         self._base = base_url.rstrip("/").removesuffix("/v1")
         self._api_key = api_key
-        self._clock = clock
-        self._pauses: dict[str, _Pause] = {}
 
     # Pure
 
@@ -156,18 +144,11 @@ class Anthropic:
         )
 
     def check(self, job: Job) -> Progress:
-        """How far it is; the last answer again while the platform wishes not to be asked (``retry-after``)."""
-        pause = self._pauses.get(job.remote_id)
-        if pause is not None and self._clock() < pause.until:
-            return pause.progress
+        """How far it is.  The platform may say beside its answer when it wants to be asked again."""
         reply = self._call("GET", _path(job.remote_id), retry=True)
         progress = self._progress(parse_batch(reply.json()))
-        wished = retry_after(reply.headers)
-        if wished and not progress.phase.ended:
-            self._pauses[job.remote_id] = _Pause(self._clock() + min(wished, LONGEST_PAUSE), progress)
-        else:
-            self._pauses.pop(job.remote_id, None)
-        return progress
+        wished = 0.0 if progress.phase.ended else retry_after(reply.headers) or 0.0
+        return replace(progress, look_again=min(wished, LONGEST_PAUSE))
 
     def verify(self, job: Job, remote_id: str) -> None:
         """Raise Refused unless the batch has as many requests, and is not older than the start."""
@@ -194,7 +175,6 @@ class Anthropic:
 
     def cancel(self, job: Job) -> bool:
         """Ask for a stop.  What is being answered by then may still be answered, and paid."""
-        self._pauses.pop(job.remote_id, None)
         try:
             self._call("POST", f"{_path(job.remote_id)}/cancel", retry=True)
         except Refused as error:

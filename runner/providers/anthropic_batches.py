@@ -100,22 +100,19 @@ def parse_models(entries: Iterable[Any]) -> list[Offer]:
 
 
 def _listed(entry: Any) -> dict[str, Any]:
-    """An entry in the words of other lists."""
-    released = text(get(entry, "created_at"))
-    told: dict[str, Any] = {
-        "id": get(entry, "id"),
-        "display_name": get(entry, "display_name"),
-        "family": get(entry, "line"),
-        "context_window": get(entry, "max_input_tokens"),
-        "max_input_tokens": get(entry, "max_input_tokens"),
-        "max_output_tokens": get(entry, "max_tokens"),
-        "created_at": "" if released.startswith("1970-01-01") else released,  # "an epoch value if unknown"
-    }
-    capabilities = get(entry, "capabilities")
+    """An entry in the words of other lists, which a gateway may have added already."""
+    told = dict(entry) if isinstance(entry, dict) else {}
+    released = text(told.get("created_at"))
+    told["created_at"] = "" if released.startswith("1970-01-01") else released  # "an epoch value if unknown"
+    told.setdefault("family", told.get("line"))
+    told.setdefault("context_window", told.get("max_input_tokens"))
+    told.setdefault("max_output_tokens", told.get("max_tokens"))
+    capabilities = told.get("capabilities")
     if isinstance(capabilities, dict):
         told["capabilities"] = [name for name in capabilities if _says(entry, name)]
         takes_images = _says(entry, "image_input")
-        told["input_modalities"] = None if takes_images is None else ["text", "image"] if takes_images else ["text"]
+        if takes_images is not None:
+            told["input_modalities"] = ["text", "image"] if takes_images else ["text"]
     return told
 
 

@@ -1,14 +1,12 @@
 """How platforms deviate from OpenAI's files and batches: one row each, and no name is looked at anywhere else.
 
-The rows are the table of ``facts/batch-providers.md`` section 2.1, with its matrices; Qianfan V2 is
-``facts/seed-providers.md`` B.6, the calls of xAI and DigitalOcean are those of their own clients and guides.  Where a
-platform does not say what it takes, the row says what we send:
+Beside each row stands where the platform documents it.  Where it does not say what it takes, the row says what we send:
 
 - Largest file or number of requests unknown (Kimi, xAI, LiteLLM): OpenAI's number of requests, and 100 MB.
 - Two values in the platform's own documents (Azure 50,000 or 100,000 requests, Groq 100 or 200 MB, Qianfan 512 MB or
   1 GB): the lower.
-- SiliconFlow's windows beyond 24 h, and its list, are not documented: 24 h, and what it does not list may still exist.
-- Zhipu's reference has no `completion_window`, its client always sends 24h: it is sent.
+- SiliconFlow's windows beyond 24 h and its list are not documented: 24 h, and what it does not list may still exist.
+- Zhipu's reference has no `completion_window`, its own client always sends 24h: it is sent.
 - A megabyte is 1,000,000 bytes.
 """
 
@@ -36,6 +34,8 @@ class Window:
 
 
 DAY = Window((24,))
+_USUAL = ShardLimits(50_000, 200_000_000)
+_HUNDRED_MB = ShardLimits(50_000, 100_000_000)
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Dialect:
     """Where it is, without ``version``; empty where runner.yaml has to say it."""
     version: str = "/v1"
     """The path that every call begins with."""
-    limits: ShardLimits = ShardLimits(50_000, 200_000_000)
+    limits: ShardLimits = _USUAL
     fewer: Mapping[str, int] = field(default_factory=dict)
     """Endpoint's ending → the most requests for it, where that is less."""
     poll: float = 15
@@ -95,10 +95,10 @@ class Dialect:
     """Documented: a model that is not listed cannot be had.  Elsewhere it is not known to be so."""
 
 
-_HUNDRED_MB = ShardLimits(50_000, 100_000_000)
-
 DIALECTS: Mapping[str, Dialect] = {
+    # https://platform.openai.com/docs/api-reference/batch
     "openai": Dialect("https://api.openai.com", lists_all_models=True),
+    # https://learn.microsoft.com/en-us/azure/foundry/reference/rest/batches-create-batch
     "azure": Dialect(
         "",
         version="/openai/v1",
@@ -108,6 +108,7 @@ DIALECTS: Mapping[str, Dialect] = {
         waits_for_file=True,
         models="",  # lists models, and a body names a deployment
     ),
+    # https://console.groq.com/docs/batch
     "groq": Dialect(
         "https://api.groq.com",
         version="/openai/v1",
@@ -115,6 +116,7 @@ DIALECTS: Mapping[str, Dialect] = {
         window=Window(range(24, 7 * 24 + 1), days=True),
         cursor="cursor",
     ),
+    # https://docs.together.ai/docs/inference/batch/overview
     "together": Dialect(
         "https://api.together.ai",
         limits=_HUNDRED_MB,
@@ -124,12 +126,14 @@ DIALECTS: Mapping[str, Dialect] = {
         wrapper="job",
         cursor="",
     ),
+    # https://platform.kimi.ai/docs/guide/use-batch-inference
     "kimi": Dialect(
         "https://api.moonshot.cn",
         limits=_HUNDRED_MB,
         refuses=frozenset({"temperature", "top_p", "n", "presence_penalty", "frequency_penalty"}),
         window=Window(range(12, 7 * 24 + 1), days=True),
     ),
+    # https://help.aliyun.com/zh/model-studio/batch-interfaces-compatible-with-openai
     "dashscope": Dialect(
         "https://dashscope.aliyuncs.com",
         version="/compatible-mode/v1",
@@ -137,6 +141,7 @@ DIALECTS: Mapping[str, Dialect] = {
         window=Window(range(24, 14 * 24 + 1)),
         marker=("metadata", "ds_name"),
     ),
+    # https://docs.bigmodel.cn/cn/faq/batch-api-issues.md
     "zhipu": Dialect(
         "https://open.bigmodel.cn",
         version="/api/paas/v4",
@@ -145,13 +150,16 @@ DIALECTS: Mapping[str, Dialect] = {
         prefix="/v4",
         fields={"auto_delete_input_file": False},  # deleted by default, and a person may want to look at it
     ),
+    # https://docs.siliconflow.cn/cn/userguide/guides/batch
     "siliconflow": Dialect(
         "https://api.siliconflow.cn",
         limits=ShardLimits(5_000, 1_000_000_000),
         marker=(),
         hides=True,
     ),
+    # https://github.com/doublewordai/control-layer/blob/main/config.yaml
     "doubleword": Dialect("https://api.doubleword.ai", limits=_HUNDRED_MB, window=Window((1, 24))),
+    # https://cloud.baidu.com/doc/qianfan/s/Oml4r78ea
     "qianfan": Dialect(
         "https://qianfan.baidubce.com",
         version="/v2",
@@ -159,7 +167,9 @@ DIALECTS: Mapping[str, Dialect] = {
         prefix="/v2",
         window=Window(range(1, 672 + 1)),
     ),
+    # https://docs.litellm.ai/docs/batches
     "litellm": Dialect("", limits=_HUNDRED_MB, hides=True),
+    # https://docs.x.ai/docs/guides/batch-api
     "xai": Dialect(
         "https://api.x.ai",
         limits=_HUNDRED_MB,
@@ -172,6 +182,7 @@ DIALECTS: Mapping[str, Dialect] = {
         translate=openai_line,
         cancel=":cancel",
     ),
+    # https://docs.digitalocean.com/products/inference/how-to/use-batch-inference/
     "digitalocean": Dialect(
         "https://inference.do-ai.run",
         upload="presigned",

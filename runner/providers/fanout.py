@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import math
 import random
 import time
 from collections import deque
@@ -37,6 +38,10 @@ TURNED_AWAY = 10
 """So many times its attempts a question may be turned away while others are answered."""
 UNREACHABLE = (15.0, 120.0)
 """Seconds without a connection after which it is given up: before the first answer, and after it."""
+AHEAD = 64
+"""So many tasks are held open at once: each of them takes files."""
+LANDING = 30.0
+"""Seconds that what is in flight may still take once nothing more is to be asked."""
 LOOK = 2.0
 """Seconds between two looks at an endpoint that is not there yet, and at whether a task was cancelled."""
 
@@ -116,16 +121,18 @@ class Fanout:
         with self._lock:
             if self._halted is not None:
                 return
+            room = AHEAD - sum(not work.finished for work in self._work.values())
             for job in jobs:
-                queue = Queue(folder, job.task)
-                if job.task not in self._work and queue.exists and not queue.cancelled and queue.acquire():
-                    self._work[job.task] = _taken_up(job, queue)
+                if room > 0 and job.task not in self._work and (taken := _taken_up(job, Queue(folder, job.task))):
+                    self._work[job.task] = taken
+                    room -= 1
             self._start()
 
     def _start(self) -> None:
         if self._thread is not None and self._thread.is_alive():
             return
         if any(not work.finished for work in self._work.values()):
+            self._run = _Run(self._manner, self._works, self._scrub)
             self._thread = Thread(target=self._main, name="asking", daemon=True)
             self._thread.start()
 
@@ -163,9 +170,11 @@ class Fanout:
     def rest(self, patience: float) -> None:
         """Ask nothing more; what is in flight gets ``patience`` seconds."""
         run, loop, thread = self._run, self._loop, self._thread
-        if run is not None and loop is not None:
-            with suppress(RuntimeError):  # the loop ended by itself
-                loop.call_soon_threadsafe(run.rest, patience)
+        if run is not None:
+            run.rest(patience)
+            if loop is not None:
+                with suppress(RuntimeError):  # it ended by itself, or belongs to an earlier thread
+                    loop.call_soon_threadsafe(run.wake)
         if thread is not None:
             thread.join(patience + 5)
         with self._lock:
@@ -178,16 +187,15 @@ class Fanout:
     def _main(self) -> None:
         try:
             asyncio.run(self._asked())
-        except (RunnerError, OSError) as error:
-            halted = error if isinstance(error, RunnerError) else _disk(error)
+        except Exception as error:
             with self._lock:
-                self._halted = halted
+                self._halted = _final(error)
         finally:
             self._run = None
 
     async def _asked(self) -> None:
+        assert self._run is not None
         self._loop = asyncio.get_running_loop()
-        self._run = _Run(self._manner, self._works, self._scrub)
         target = await self._target(self._run)
         if target is not None:
             await self._run.all(target, self._url)
@@ -214,10 +222,28 @@ class Fanout:
         return None
 
 
-def _taken_up(job: Job, queue: Queue) -> _Work:
-    answered = queue.open()
+def _taken_up(job: Job, queue: Queue) -> _Work | None:
+    """A task that is ours to ask from now on; None while another process asks it, or where it need not be asked."""
+    try:
+        if not queue.exists or queue.cancelled or not queue.acquire():
+            return None
+        answered = queue.open()
+    except FileNotFoundError:  # another process has just brought its results home
+        queue.release()
+        return None
     tally = queue.tally()
     return _Work(job, queue, queue.questions(answered), tally.answered, tally.failed)
+
+
+def _final(error: Exception) -> RunnerError:
+    """Why all had to stop, as an error that is not taken for a word on one task alone."""
+    if isinstance(error, OSError):
+        return _disk(error)
+    if not isinstance(error, RunnerError):
+        return RunnerError(f"asking stopped: {type(error).__name__}: {error}", hint="This is a bug in runner.")
+    if isinstance(error, ProviderError) and not (isinstance(error, Refused) and error.credentials):
+        return RunnerError(error.message, where=error.where, hint=error.hint)
+    return error
 
 
 def _disk(error: OSError) -> RunnerError:
@@ -245,14 +271,20 @@ class _Run:
         """Given up since the last answer."""
         self._unreachable_since: float | None = None
         self._rates: deque[tuple[float, int, int]] = deque([(time.monotonic(), 0, 0)], maxlen=600)
-        self._halt: RunnerError | None = None
+        self._halt: Exception | None = None
         self._last_look = 0.0
         self._book = _Book()
-        self.resting = False
-        self._patience = 0.0
+        self._ends_at = math.inf
 
     def rest(self, patience: float) -> None:
-        self.resting, self._patience = True, patience
+        """Ask nothing more, and drop what is in flight after so long.  From any thread; :meth:`wake` makes it heard."""
+        self._ends_at = time.monotonic() + patience
+
+    @property
+    def resting(self) -> bool:
+        return self._ends_at < math.inf
+
+    def wake(self) -> None:
         self._changed.set()
 
     async def nap(self, seconds: float) -> None:
@@ -290,9 +322,9 @@ class _Run:
 
     async def _let_land(self) -> None:
         """Give what is in flight its time, then drop it: it will be asked again."""
-        patience = self._patience if self.resting else self._manner.timeout
-        if self._flying:
-            await asyncio.wait(self._flying, timeout=min(patience, 30.0))
+        until = time.monotonic() + LANDING
+        while self._flying and (left := min(until, self._ends_at) - time.monotonic()) > 0:
+            await self.nap(left)
         for flight in list(self._flying):
             flight.cancel()
         if self._flying:
@@ -301,7 +333,7 @@ class _Run:
     def _landed(self, flight: asyncio.Task[None]) -> None:
         self._flying.discard(flight)
         if not flight.cancelled() and (error := flight.exception()) is not None:
-            self._halt = self._halt or (error if isinstance(error, RunnerError) else _bug(error))
+            self._halt = self._halt or (error if isinstance(error, Exception) else RunnerError(repr(error)))
         self._changed.set()
 
     # What is next
@@ -379,8 +411,7 @@ class _Run:
 
         def on_event(packet: bytes) -> None:
             for data in events.feed(packet):
-                with suppress(ValueError):
-                    assembly.add(data)
+                assembly.add(data)
 
         if self._manner.stream:
             body = b'%b,"stream":true,"stream_options":{"include_usage":true}}' % body[:-1]
@@ -395,8 +426,7 @@ class _Run:
         if reply.data or not self._manner.stream:
             return reply, _json(reply.data)
         for data in events.end():
-            with suppress(ValueError):
-                assembly.add(data)
+            assembly.add(data)
         if assembly.error is not None:
             return reply, {"error": assembly.error}
         return reply, assembly.body() if assembly.complete else None
@@ -427,9 +457,9 @@ class _Run:
             self._pace.hear(now, refused=False)
             await self._keep(one, verdict)
             return
-        self._pace.hear(now, refused=True)
         others_answered = self._answers > one.answers_seen
-        if verdict.code != "unreachable":  # nothing was sent then
+        if verdict.code != "unreachable":  # nothing was sent then, and `_unheard` says when to knock again
+            self._pace.hear(now, refused=True)
             if verdict.turned_away and others_answered and one.turned_away < TURNED_AWAY * one.work.job.attempts:
                 one.turned_away += 1
             else:
@@ -564,12 +594,6 @@ def _append(entries: Sequence[tuple[Queue, bytes, asyncio.Future[None]]]) -> OSE
     except OSError as error:
         return error
     return None
-
-
-def _bug(error: BaseException) -> RunnerError:
-    if isinstance(error, OSError):
-        return _disk(error)
-    return RunnerError(f"asking stopped: {type(error).__name__}: {error}", hint="This is a bug in runner.")
 
 
 def _json(data: bytes) -> Any:

@@ -70,7 +70,7 @@ class Online:
         schema_as: str = "json_schema",
     ) -> None:
         self.name = name
-        self.traits = Traits(cancels=True, finds=True, grace=0, poll=0.3, shard=limits, needs_us=True)
+        self.traits = Traits(cancels=True, finds=True, grace=0, poll=0.5, shard=limits, poll_young=0.2, needs_us=True)
         self._door = door
         self._http = http
         self._folder = folder

@@ -1,9 +1,9 @@
 """What a platform says of its tasks: one of them, a page of them, and the search for one whose start was not heard.
 
-OpenAI's object is ``{id, status, request_counts, errors, input_file_id, output_file_id, error_file_id, metadata, ...}``.
-It is read in every shape of ``facts/batch-providers.md`` sections 1 to 3: words in any case and Baidu's own, counts as
-text, null or absent, errors as an object, a list or a sentence, times as numbers or dates; xAI's counters without a
-status, DigitalOcean's ``edges``.
+OpenAI's object is ``{id, status, request_counts, errors, input_file_id, output_file_id, error_file_id, metadata}``.
+It is read in every shape that a platform is known to give it: words in any case (Azure, Together) and Baidu's own,
+counts as text, null (Azure) or a percentage (Together), errors as an object, a list (Groq) or a sentence (Together),
+times as numbers or dates; xAI's counters without a status, DigitalOcean's ``edges``.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ back up, and as many refusals are taken to be normal.  A clean window raises the
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,8 +17,12 @@ START = 32
 SHRINK = 0.7
 TOLERATED = 0.03
 """The share of refusals that is noise."""
+DOUBT = 2.0
+"""So many standard deviations above what is expected are chance."""
 SAME = 0.75
 """A share of refusals that fell to no less than this part of what it was did not fall."""
+CROWD = 0.5
+"""A greater share of refusals comes of asking too many at once, however slowly it falls."""
 SHUT = 0.9
 """With so many turned away, nobody is let in: then it is better to wait than to ask fewer at once."""
 LONGEST_PAUSE = 60.0
@@ -25,7 +30,8 @@ LONGEST_PAUSE = 60.0
 
 @dataclass
 class Pace:
-    """``most``: the greatest number in flight; it never falls below ``most / 8``.  Times are seconds of any clock."""
+    """``most``: the greatest number in flight; it falls to an eighth of that at the least.  Times are seconds of any
+    clock."""
 
     most: int
     limit: int = 0
@@ -43,18 +49,18 @@ class Pace:
     floor: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.floor = max(1, self.most // 8)
         self.limit = self.limit or min(self.most, START)
+        self.floor = max(1, min(self.limit, self.most // 8))
 
     def hear(self, now: float, *, refused: bool) -> None:
         """A call ended; ``refused``: turned away for now, by a 429, a 5xx or silence."""
         self._heard += 1
         self._refused += refused
         share = self._refused / self._heard
-        full = self._heard >= max(20, 2 * self.limit)
+        full = self._heard >= max(40, 2 * self.limit)
         if full or (self._heard >= 10 and share > 0.5):
-            self._heard = self._refused = 0
             self._learn(share, now)
+            self._heard = self._refused = 0
 
     def wait(self, now: float, seconds: float) -> None:
         """The endpoint asks that nothing be asked for so long."""
@@ -63,19 +69,25 @@ class Pace:
     def _learn(self, share: float, now: float) -> None:
         self._shut = self._shut + 1 if share >= SHUT else 0
         if self._shut:
-            self.wait(now, 2.0**self._shut / 2)
-        if share <= max(TOLERATED, 1.5 * self._normal):
-            if share < self._normal / 2:
-                self._normal /= 2
+            self.wait(now, 2.0 ** min(self._shut, 10) / 2)
+        if share <= self._expected():
+            self._normal -= max(0.0, self._normal - share) / 8
             self._before = None
             self._grow()
-        elif self._before is not None and share >= SAME * self._before[1]:
+        elif share == 1:
+            self._before = None  # fewer at once would fare no better
+        elif self._before is not None and SAME * self._before[1] <= share <= CROWD:
             self.limit = max(self.limit, self._before[0])
             self._normal, self._before = share, None
         else:
             self._before = (self.limit, share)
             self._grows_fast = False
             self.limit = max(self.floor, int(self.limit * SHRINK))
+
+    def _expected(self) -> float:
+        """The greatest share of refusals in this window that says nothing new."""
+        usual = max(TOLERATED, self._normal)
+        return usual + DOUBT * math.sqrt(usual * (1 - usual) / self._heard)
 
     def _grow(self) -> None:
         more = self.limit if self._grows_fast else max(1, self.limit // 8)

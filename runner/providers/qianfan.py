@@ -13,9 +13,8 @@ of tasks, by its input folder or its description.  What the document leaves open
 - Whether a folder that holds nothing exists: an empty object ``out/`` is put, which is a guess.
 - How many rows a task may have: 50,000 is our own choice.  100 files and 300 MB are documented.
 - Whether a task may be given another time than ``24h``: that is sent, whatever `wait.max` says.
-- ``result`` is an object in the samples and a list in the tables: both are read.
 
-What it leaves open of lines, of tasks and of errors is said where they are read.
+What it leaves open of lines, of tasks and of replies is said where they are read.
 """
 
 from __future__ import annotations
@@ -52,8 +51,8 @@ from runner.providers.bos import Bos, Place, parse_place
 from runner.providers.hands import Hands, limits_of, secret_of
 from runner.providers.listing import parse_listing
 from runner.providers.loose import get, items, text
-from runner.providers.qianfan_errors import judge
-from runner.providers.qianfan_tasks import RemoteTask, parse_page, parse_task, reaches
+from runner.providers.qianfan_replies import judge, result_of
+from runner.providers.qianfan_tasks import RemoteTask, last_step, parse_page, parse_task, reaches
 from runner.result import Result
 
 DEFAULT_URL = "https://qianfan.baidubce.com"
@@ -226,7 +225,7 @@ class Qianfan:
         says = {
             "name": (task.name, job.task),
             "description": (task.description, _description(job)),
-            "model": (task.model, job.model),
+            "model": (task.model, last_step(job.model)),
             "input": (str(task.inputs or ""), str(self._inputs(job))),
         }
         differ = [
@@ -279,13 +278,11 @@ class Qianfan:
         return listed, False
 
     def _ask(self, action: str, order: Mapping[str, Any], *, retry: bool = True) -> Any:
-        """The result of one action: an object, also where it comes in a list; else as it is."""
         request = signed("POST", self._base_url, PATH, {"Action": action}, keys=self._keys(), at=self._now())
         reply = self._http.call(
             "POST", request.url, retry=retry, headers=request.headers, json=order, judge=self._judge
         )
-        result = reply.json()["result"]
-        return result[0] if isinstance(result, list) and len(result) == 1 else result
+        return result_of(reply)
 
     def _judge(self, reply: Reply) -> None:
         try:

@@ -66,10 +66,10 @@ def parse_task(value: Any) -> RemoteTask:
         id=text(get(value, "taskId")),
         name=text(get(value, "name")),
         description=text(get(value, "description")),
-        model=text(get(value, "modelId")) or _last(text(get(value, "endpoint"))),
+        model=text(get(value, "modelId")) or last_step(text(get(value, "endpoint"))),
         inputs=parse_place(text(get(value, "inputBosUri"))),
         outputs=parse_place(text(get(value, "outputBosUri"))),
-        folder=_last(text(get(value, "outputDir"))),
+        folder=last_step(text(get(value, "outputDir"))),
         status=text(get(value, "runStatus")),
         processed=count(get(value, "progress")),
         error=reason if code in ("", "0") else f"{code}: {reason}".removesuffix(": "),
@@ -104,7 +104,7 @@ def reaches(tasks: Sequence[RemoteTask], since: float) -> bool:
     return len(times) == len(tasks) > 0 and times == sorted(times, reverse=True) and times[-1] < since
 
 
-def _last(path: str) -> str:
+def last_step(path: str) -> str:
     """The last step of a path: an endpoint or a folder may come as a whole URL or URI."""
     return path.rstrip("/").rpartition("/")[2]
 

@@ -67,7 +67,7 @@ WANQING = Dialect(
     cleartext=True,
 )
 SIMULATOR = Dialect(
-    Traits(cancels=False, finds=True, grace=3, poll=0.2, shard=ShardLimits(50_000, 100_000_000)),
+    Traits(cancels=False, finds=True, grace=3, poll=4, shard=ShardLimits(50_000, 100_000_000), poll_young=0.2),
     lists=True,
     cleartext=False,
 )

@@ -96,7 +96,7 @@ class _Calls:
         rows = [_row(each, self._fleet.standing(each).status, request.base) for each in DEPLOYMENTS]
         wanted = {name: value for name, value in request.query.items() if name not in ("page", "size")}
         found = [row for row in rows if all(_fits(row, name, value) for name, value in wanted.items())]
-        shown = [{name: value for name, value in row.items() if name not in _UNTOLD} for row in found]
+        shown = [{name: value for name, value in row.items() if name != "model"} for row in found]
         return _good({"count": len(found), "rows": shown[(page - 1) * size : page * size]}, code="0")
 
     def detail(self, request: Request) -> Reply:
@@ -118,24 +118,20 @@ def _count(request: Request, name: str, usual: int) -> int:
     return int(value)
 
 
-_UNTOLD = ("model", "extensions")
-"""What the list can be narrowed by, yet does not show."""
-
-
 def _fits(row: Mapping[str, Any], name: str, value: str) -> bool:
-    """Whether a row has ``value`` under ``name``.  Statuses are known by their right names, too."""
+    """Whether a row has ``value`` under ``name``; a misspelt status goes by its right name, too."""
     if name.startswith("extensions."):
-        return row["extensions"].get(name.partition(".")[2]) == value
-    return value in (row.get(name), next((w for w, told in _MISSPELT.items() if told == row.get(name)), None))
+        return EXTENSIONS.get(name.partition(".")[2]) == value
+    return value == row.get(name) or _MISSPELT.get(value, value) == row.get(name)
 
 
 def _row(deployment: Deployment, status: str, base: str) -> dict[str, Any]:
+    """What the list tells, and ``model``, by which it can be narrowed and which it does not tell."""
     return {
         **_facts(deployment, base),
-        "status": _MISSPELT.get(status, status) if status == STARTING else status,
+        "status": _MISSPELT[STARTING] if status == STARTING else status,
         "servedName": SERVED,
         "model": deployment.mode.lower(),
-        "extensions": EXTENSIONS,
     }
 
 
@@ -155,13 +151,13 @@ def _facts(deployment: Deployment, base: str) -> dict[str, Any]:
 
 def _detail(deployment: Deployment, fleet: Fleet, base: str) -> dict[str, Any]:
     standing = fleet.standing(deployment)
-    found = {
+    return {
         **_facts(deployment, base),
-        "status": _MISSPELT.get(standing.status, standing.status) if standing.status == STOPPED else standing.status,
+        "status": _MISSPELT[STOPPED] if standing.status == STOPPED else standing.status,
         "instance": [{"instanceId": f"{deployment.id}-0", "baseModelReady": standing.ready}],
         "extensions": EXTENSIONS,
+        **_PARTS[deployment.mode],
     }
-    return found | _PARTS[deployment.mode]
 
 
 _RESOURCE = {"cpu": 4, "mem": 32, "gpu": {"gpuType": "simulated", "count": 1}}

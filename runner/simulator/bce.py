@@ -23,6 +23,10 @@ ERRORS = {
 """Refusal kind → HTTP status and code, for every service.  Which status the last two come with is not documented."""
 
 
+CODES = {400: "InappropriateJSON", 403: "AccessDenied", 404: "NotFound", 429: "TooManyRequests", 500: "InternalError"}
+"""Codes that faults answer with, unless they name another."""
+
+
 def account() -> Credentials:
     """The account of ``QIANFAN_ACCESS_KEY`` and ``QIANFAN_SECRET_KEY`` in the environment, else :data:`DEMO`."""
     return Credentials(

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from email.utils import formatdate
 from typing import Any
 
-from runner.simulator.bce import account, fail, refuser, request_id, signed
+from runner.simulator.bce import CODES, account, fail, refuser, request_id, signed
 from runner.simulator.bce_auth import Message
 from runner.simulator.engine import Engine, Refusal
 from runner.simulator.objects import BYTES, Object, Objects
@@ -74,7 +74,7 @@ def wire(engine: Engine) -> Wire:
             Route("GET", path, "list", known(calls.list)),
             Route("HEAD", path, "", known(calls.exists)),
         ]
-    return Wire(routes, refuser(_ERRORS), fail)
+    return Wire(routes, refuser(_ERRORS), fail, CODES)
 
 
 class _Calls:

@@ -34,13 +34,16 @@ def openai_model(entry: Entry) -> dict[str, Any]:
 
 
 def anthropic_model(entry: Entry) -> dict[str, Any]:
-    """Anthropic's four fields, and the same facts."""
+    """Anthropic's fields, and the same facts; its ``capabilities`` are an object of its own, and so not told."""
     return {
         "type": "model",
         "id": identity(entry),
         "display_name": entry["modelName"],
         "created_at": entry["createdAt"],
+        "lifecycle": "active",
         **_facts(entry),
+        "capabilities": None,
+        "max_tokens": int(entry["tokenLimit"]["maxOutputTokens"]),
         "price": _price(models.price(entry)),
     }
 

@@ -16,7 +16,7 @@ from itertools import islice
 from typing import Any
 
 from runner.simulator import listing, models
-from runner.simulator.bce import account, fail, refuser, request_id, signed
+from runner.simulator.bce import CODES, account, fail, refuser, request_id, signed
 from runner.simulator.bce_auth import Credentials
 from runner.simulator.engine import (
     CANCELLED,
@@ -92,7 +92,7 @@ def wire(engine: Engine) -> Wire:
         for action, (call, handle) in actions.items()
     ]
     unknown = Route("POST", PATH, "", signed(calls.unknown, credentials, engine.clock))
-    return Wire([*routes, unknown], refuser(_ERRORS), _fail)
+    return Wire([*routes, unknown], refuser(_ERRORS), _fail, CODES)
 
 
 def _good(result: Any) -> Reply:

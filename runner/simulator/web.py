@@ -248,7 +248,7 @@ def _failed(wire: Wire, rule: Fault, status: int) -> Reply:
     reply = wire.fail(status, code, rule.message or "simulated failure")
     if rule.retry_after is None:
         return reply
-    return Reply(reply.status, reply.content, reply.kind, {"Retry-After": f"{rule.retry_after:g}"})
+    return replace(reply, headers={**reply.headers, "Retry-After": f"{rule.retry_after:g}"})
 
 
 def _compiled(pattern: str) -> tuple[re.Pattern[str], Set[tuple[str, str]]]:

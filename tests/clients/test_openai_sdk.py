@@ -1,4 +1,4 @@
-"""The official OpenAI client, which was written by others, talks to ``runner simulate`` and understands what it says."""
+"""The official OpenAI client, which others wrote, talks to ``runner simulate`` and understands what it says."""
 
 from __future__ import annotations
 
@@ -182,8 +182,8 @@ def test_a_bad_key_is_refused(served: Served) -> None:
     with connect(served, key="invalid-1") as client, pytest.raises(openai.AuthenticationError) as caught:
         client.models.list()
     assert caught.value.code == "invalid_api_key"
-    azure = openai.OpenAI(base_url=f"{served.url}/openai/v1", api_key="", default_headers={"api-key": "key-1"})
-    with azure:
+    headers = {"Authorization": "", "api-key": "key-1"}
+    with openai.OpenAI(base_url=f"{served.url}/openai/v1", api_key="unused", default_headers=headers) as azure:
         assert azure.models.list().data
 
 
@@ -316,7 +316,7 @@ def test_a_cut_stream_breaks_in_the_middle(served: Served, client: openai.OpenAI
     """Some pieces come, then the connection ends without the last chunk; the next stream is whole."""
     served.faults({"on": "chat", "do": "cut", "times": 1})
     pieces = []
-    with pytest.raises(Exception, match="peer closed|incomplete"):
+    with pytest.raises(openai.APIConnectionError):
         for chunk in ask(client, "Cut me off in the middle, please?", stream=True):
             pieces.append(chunk)
     assert 0 < len(pieces) < len(streamed(client, "Cut me off in the middle, please?"))
@@ -330,12 +330,17 @@ def test_answers_may_be_truncated_refused_or_lost(served: Served, client: openai
     assert half.finish_reason == "length" and whole.message.content.startswith(half.message.content)
     assert ask(client, "Say it in short?").choices[0].finish_reason == "stop"
     served.faults({"on": "chat", "do": "refuse"})
-    assert ask(client, "Say it?").choices[0].message.refusal and ask(client, "Say it?").choices[0].message.content is None
+    assert (
+        ask(client, "Say it?").choices[0].message.refusal and ask(client, "Say it?").choices[0].message.content is None
+    )
     assert "".join(c.choices[0].delta.refusal or "" for c in streamed(client, "Say it?"))
     served.faults({"on": "chat", "do": "empty-body"})
-    assert client.chat.completions.with_raw_response.create(
-        model=MODEL, messages=[{"role": "user", "content": "x"}]
-    ).http_response.content == b""
+    assert (
+        client.chat.completions.with_raw_response.create(
+            model=MODEL, messages=[{"role": "user", "content": "x"}]
+        ).http_response.content
+        == b""
+    )
 
 
 def test_a_lost_create_is_found_in_the_list(served: Served, client: openai.OpenAI) -> None:
@@ -396,7 +401,9 @@ def test_a_batch_is_spelt_as_asked(served: Served, client: openai.OpenAI) -> Non
     batch = create(client, request_line("r", "Spell?"))
     assert batch.status == "VALIDATING" and str(batch.created_at).endswith("Z")
     assert batch.request_counts is not None and str(batch.request_counts.total) == "0"
-    served.faults({"on": "task", "do": "null-counts"}, {"on": "create", "do": "wrapped"}, {"on": "list", "do": "bare-list"})
+    served.faults(
+        {"on": "task", "do": "null-counts"}, {"on": "create", "do": "wrapped"}, {"on": "list", "do": "bare-list"}
+    )
     reply = client.batches.with_raw_response.create(
         input_file_id=upload(client, request_line("r", "x")), endpoint="/v1/chat/completions", completion_window="24h"
     )
@@ -424,6 +431,11 @@ def test_rows_may_be_refused_truncated_or_empty(served: Served, client: openai.O
 
 def test_a_served_folder_is_where_helpers_think(tmp_path: Path) -> None:
     """Two servers on two folders do not see each other's batches."""
-    with serving(tmp_path / "a") as one, serving(tmp_path / "b") as other, connect(one) as first, connect(other) as second:
+    with (
+        serving(tmp_path / "a") as one,
+        serving(tmp_path / "b") as other,
+        connect(one) as first,
+        connect(other) as second,
+    ):
         create(first, request_line("r", "x"))
         assert len(first.batches.list().data) == 1 and second.batches.list().data == []

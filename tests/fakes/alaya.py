@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 BASE = "/api/serverless-infer/v1"
 AK = "ak-fake-0123456789"
 SK = "sk-fake-9876543210"
-KEY = "deployment-key-4711-4711"
+KEY = "k3y-4711-4711-4711"
 PASSWORD = "registry-password-0815"
 
 

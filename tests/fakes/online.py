@@ -34,7 +34,7 @@ class Ask:
 
 @dataclass(frozen=True)
 class Reply:
-    """What is sent back.  ``chunks`` travel one by one, ``pause`` seconds apart; ``cut``: then the connection breaks."""
+    """What is sent back.  ``chunks`` travel one by one, ``pause`` seconds apart; ``cut``: then the line breaks."""
 
     status: int = 200
     body: bytes = b""
@@ -201,7 +201,7 @@ class _Server(socketserver.ThreadingTCPServer):
 
 
 class FakeOnline:
-    """Listens at once.  ``asked`` counts each question, ``asks`` holds every one in order, ``most`` how many at once."""
+    """Listens at once.  ``asked`` counts each question, ``asks`` holds all in order, ``most`` is how many at once."""
 
     def __init__(self) -> None:
         self.on_ask: Script = lambda ask: None

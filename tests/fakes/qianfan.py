@@ -22,7 +22,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 ACCESS = "ALTAKfakeQwErTyUiOp"
-SECRET = "fake-secret-key-9876543210"
+SECRET = "fake-secret-AsDfGhJkLzXcVbNm"
 BUCKET = "bkt"
 
 MODELS: dict[str, Any] = {
@@ -83,6 +83,7 @@ class Call:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     server: FakeQianfan
 
     def handle_any(self) -> None:

@@ -1,0 +1,52 @@
+"""When a provider may politely be asked again: soon after a task began, and more and more rarely as it ages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from runner.provider import Traits
+from runner.state import Checked, Event
+from runner.task import Task
+
+LONGEST = 60.0
+"""Seconds after which somebody is asked in any case."""
+
+
+class Polling:
+    """Remembers when each provider was last asked.  Times in Unix seconds."""
+
+    def __init__(self) -> None:
+        self._looked: dict[str, float] = {}
+
+    def due(self, waiting: Iterable[Task], traits: Mapping[str, Traits], now: float) -> set[str]:
+        """Providers with tasks among ``waiting`` that may be asked now; they count as asked from here on."""
+        found = {name for name, when in self._next(waiting, traits, now).items() if when <= now + 0.01}
+        self._looked |= dict.fromkeys(found, now)
+        return found
+
+    def pause(self, waiting: Iterable[Task], traits: Mapping[str, Traits], now: float) -> float:
+        """Seconds until the first of them may be asked again."""
+        return min((when - now for when in self._next(waiting, traits, now).values()), default=LONGEST)
+
+    def obey(self, events: Iterable[Event], tasks: Mapping[str, Task], now: float) -> None:
+        """Some providers say when they want to be asked again."""
+        for event in events:
+            if isinstance(event, Checked) and event.progress.look_again:
+                name = tasks[event.task].provider
+                self._looked[name] = max(self._looked.get(name, 0.0), now + event.progress.look_again)
+
+    def _next(self, waiting: Iterable[Task], traits: Mapping[str, Traits], now: float) -> dict[str, float]:
+        by_provider: dict[str, list[Task]] = {}
+        for task in waiting:
+            if task.provider in traits:
+                by_provider.setdefault(task.provider, []).append(task)
+        return {
+            name: self._looked.setdefault(name, now) + politely(tasks, traits[name], now)
+            for name, tasks in by_provider.items()
+        }
+
+
+def politely(tasks: Sequence[Task], traits: Traits, now: float) -> float:
+    """Seconds between two looks at these tasks, by the age of the youngest."""
+    age = min(now - (task.started_at or task.begun_at) for task in tasks)
+    return min(traits.poll, max(traits.poll_young, age / 4))

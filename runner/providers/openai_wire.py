@@ -1,0 +1,159 @@
+"""Calls to one account at a platform of OpenAI's wire: where they go, what key they carry, what a no means."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from runner.edge.http import READ_TIMEOUT, Http, Reply, judge_status
+from runner.errors import Busy, Refused, Unsure
+from runner.providers.dialects import Dialect
+from runner.providers.loose import get
+from runner.providers.openai_batch import is_queue_full, letters_of, word_of
+
+
+class FileUnknown(Busy):
+    """A clear no, and soon a yes: the file that was just uploaded is not known yet."""
+
+
+@dataclass(frozen=True)
+class Wire:
+    """``base_url`` and ``api_key`` are called for every call, ``provider`` is the name in runner.yaml."""
+
+    provider: str
+    dialect: Dialect
+    http: Http
+    base_url: Callable[[], str]
+    api_key: Callable[[], str]
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        retry: bool,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+        json: Any = None,
+        content: Path | None = None,
+        timeout: float = READ_TIMEOUT,
+        judge: Callable[[Reply], None] | None = None,
+    ) -> Reply:
+        return self.http.call(
+            method,
+            self._url(path),
+            retry=retry,
+            headers={**self._key(), **(headers or {})},
+            params=params,
+            json=json,
+            content=content,
+            timeout=timeout,
+            judge=judge or self.judge,
+        )
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str] | None = None,
+        judge: Callable[[Reply], None] | None = None,
+    ) -> Any:
+        """The answer to a question that may be asked again."""
+        return self.call(method, path, retry=True, params=params, judge=judge).json()
+
+    def download(self, path: str, sink: Callable[[bytes], object]) -> None:
+        self.http.download(self._url(path), sink, headers=self._key())
+
+    def batch(self, remote_id: str) -> Any:
+        """What the platform says of a task.  Raises Unsure where that is not the description of one."""
+        batch = self.unwrapped(self.ask("GET", batch_path(remote_id), judge=self.judge_task))
+        if not word_of(batch):
+            raise Unsure(f"the answer to a question for task {remote_id} describes none")
+        return batch
+
+    def unwrapped(self, answer: Any) -> Any:
+        """The task inside an answer, in whichever of the two ways it came."""
+        inner = get(answer, self.dialect.wrapper)
+        return inner if isinstance(inner, dict) else answer
+
+    def _key(self) -> dict[str, str]:
+        key = self.api_key()
+        self.http.hide(key)
+        return {self.dialect.key_header: f"{self.dialect.key_word}{key}"}
+
+    def _url(self, path: str) -> str:
+        return root_of(self.base_url(), self.dialect.version) + path
+
+    # What a reply means
+
+    def judge(self, reply: Reply) -> None:
+        try:
+            judge_status(reply)
+        except Refused as error:
+            if error.credentials:
+                error.hint = f"compare api_key, base_url and dialect of provider {self.provider} in runner.yaml"
+            raise
+
+    def judge_upload(self, reply: Reply) -> None:
+        """Of a file that is too large, say which setting makes it smaller."""
+        try:
+            self.judge(reply)
+        except Refused as error:
+            if reply.status == 413 or "toolarge" in letters_of(error.message):
+                error.hint = f"set max_bytes of provider {self.provider} in runner.yaml lower"
+            raise
+
+    def judge_task(self, reply: Reply) -> None:
+        """A task that is not there may be another account's: it is not taken for lost."""
+        try:
+            self.judge(reply)
+        except Refused as error:
+            if reply.status == 404:
+                error.message = f"{error.message}; the key may be of another account or project than the task"
+                error.hint = f"compare api_key of provider {self.provider} with the one that made the task"
+            raise
+
+    def judge_start(self, reply: Reply) -> None:
+        """Noes that are a not-now: a full queue, and, as FileUnknown, a file that is too new."""
+        try:
+            self.judge(reply)
+        except Refused as error:
+            if is_queue_full(error.code, error.message):
+                raise Busy(error.message, code=error.code, where=error.where) from None
+            if _speaks_of_unknown_file(error):
+                raise FileUnknown(error.message, code=error.code, where=error.where) from None
+            raise
+
+
+def batch_path(remote_id: str) -> str:
+    return f"/batches/{quote(remote_id, safe='')}"
+
+
+def file_path(file_id: str) -> str:
+    return f"/files/{quote(file_id, safe='')}"
+
+
+def root_of(base_url: str, version: str) -> str:
+    """Where calls begin: ``base_url`` with the part of ``version`` that it lacks.
+
+    One that has a version of its own in its path is taken as it is.
+    """
+    base = base_url.rstrip("/")
+    if re.search(r"/v\d+(/|$)", urlsplit(base).path):
+        return base
+    steps = version.split("/")[1:]
+    have = next(n for n in range(len(steps), -1, -1) if base.endswith("".join(f"/{step}" for step in steps[:n])))
+    return base + "".join(f"/{step}" for step in steps[have:])
+
+
+_FILE = re.compile(r"(?i)\bfiles?\b")
+_NOT_THERE = ("notfound", "nosuch", "notexist", "doesntexist")
+
+
+def _speaks_of_unknown_file(error: Refused) -> bool:
+    said = f"{error.code} {error.message}"
+    return _FILE.search(said) is not None and any(word in letters_of(said) for word in _NOT_THERE)
