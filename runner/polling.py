@@ -17,6 +17,7 @@ class Polling:
 
     def __init__(self) -> None:
         self._looked: dict[str, float] = {}
+        self._not_before: dict[str, float] = {}
 
     def due(self, waiting: Iterable[Task], traits: Mapping[str, Traits], now: float) -> set[str]:
         """Providers with tasks among ``waiting`` that may be asked now; they count as asked from here on."""
@@ -32,8 +33,7 @@ class Polling:
         """Some providers say when they want to be asked again."""
         for event in events:
             if isinstance(event, Checked) and event.progress.look_again:
-                name = tasks[event.task].provider
-                self._looked[name] = max(self._looked.get(name, 0.0), now + event.progress.look_again)
+                self._not_before[tasks[event.task].provider] = now + event.progress.look_again
 
     def _next(self, waiting: Iterable[Task], traits: Mapping[str, Traits], now: float) -> dict[str, float]:
         by_provider: dict[str, list[Task]] = {}
@@ -41,7 +41,10 @@ class Polling:
             if task.provider in traits:
                 by_provider.setdefault(task.provider, []).append(task)
         return {
-            name: self._looked.setdefault(name, now) + politely(tasks, traits[name], now)
+            name: max(
+                self._looked.setdefault(name, now) + politely(tasks, traits[name], now),
+                self._not_before.get(name, 0.0),
+            )
             for name, tasks in by_provider.items()
         }
 
