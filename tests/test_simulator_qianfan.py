@@ -502,6 +502,13 @@ def test_each_input_file_has_an_output_file(client: Client) -> None:
     assert beside[1]["output"]["result"] == below[0]["output"]["result"]
 
 
+def test_a_large_file_is_read_and_written_in_pieces(client: Client) -> None:
+    """And is whole in the end."""
+    client.folder(lines(4000))
+    ((*found,),) = client.outputs(client.create())
+    assert [line["id"] for line in found] == [f"row-{n}" for n in range(1, 4001)]
+
+
 def test_results_are_put_once(client: Client) -> None:
     """What the owner removed stays removed, however often the task is looked at."""
     client.folder(lines())
@@ -526,6 +533,7 @@ def test_results_come_from_what_the_folder_held_when_the_task_was_created(client
         ({"name": "n"}, "InappropriateJSON"),
         ({"name": "n" * 21}, "InappropriateJSON"),
         ({"name": None}, "InappropriateJSON"),
+        ({"name": "two\nlines"}, "InappropriateJSON"),
         ({"description": "d" * 501}, "InappropriateJSON"),
         ({"endpoint": None}, "InappropriateJSON"),
         ({"modelId": "amv-9"}, "InappropriateJSON"),
@@ -659,7 +667,8 @@ def test_a_list_has_ten_tasks_and_never_more_than_a_hundred(client: Client) -> N
     assert client.tasks()["pageInfo"].items() >= {"maxKeys": 10, "isTruncated": True}.items()
     found = client.tasks(maxKeys=1000)
     assert len(found["taskList"]) == found["pageInfo"]["maxKeys"] == 100
-    assert client.action("DescribeBatchInferenceTasks", maxKeys=0).json()["code"] == "InappropriateJSON"
+    for bad in ({"maxKeys": 0}, {"maxKeys": True}, {"marker": 7}):
+        assert client.action("DescribeBatchInferenceTasks", **bad).json()["code"] == "InappropriateJSON"
 
 
 def test_a_list_can_be_narrowed_to_statuses(tmp_path: Path) -> None:

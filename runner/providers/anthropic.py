@@ -200,23 +200,22 @@ class Anthropic:
 
     def _since(self, since: float) -> tuple[list[Batch], bool]:
         """Batches that may have been made since then, and whether the list was seen to cover that time."""
-        recent: list[Batch] = []
+        recent: dict[str, Batch] = {}
         latest = float("inf")
-        sorted_so_far = True
-        pages = self._pages(BATCHES)
+        sorted_so_far = covered = True
         try:
-            for page in pages:
+            for page in self._pages(BATCHES):
                 for batch in map(parse_batch, page):
                     made = batch.created_at
                     sorted_so_far = sorted_so_far and made is not None and made <= latest
                     latest = latest if made is None else made
                     if made is None or made >= since:
-                        recent.append(batch)
+                        recent[batch.id] = batch
                 if sorted_so_far and latest < since:
-                    return recent, True
+                    break
         except _Endless:
-            return recent, False
-        return recent, True
+            covered = False
+        return list(recent.values()), covered
 
     def _pages(self, path: str) -> Iterator[list[Any]]:
         """Every page of a list.  Raises _Endless for one that has no end within :data:`PAGES`, or goes in a circle."""

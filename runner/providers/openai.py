@@ -119,7 +119,7 @@ class OpenAI:
         return Catalogue(found, complete=self._dialect.lists_all_models)
 
     def stage(self, job: Job) -> Upload:
-        """Upload the shard.  Its file's id is all that `start` needs; tasks are listed with it, so it is the marker too."""
+        """Upload the shard.  Its file's id is all that `start` needs; tasks are listed with it, so it is the marker."""
         assert job.file is not None
         file_id = upload(self._wire, job.file, f"{job.name}.jsonl", self._upload_fields)
         return Upload(file_id, marker=file_id)
@@ -172,10 +172,11 @@ class OpenAI:
         return search.finding()
 
     def check(self, job: Job) -> Progress:
-        return progress_of(self._wire.batch(job.remote_id), job.requests, self._http.scrub)
+        batch, pause = self._wire.batch(job.remote_id)
+        return replace(progress_of(batch, job.requests, self._http.scrub), look_again=pause)
 
     def results(self, job: Job, sink: Callable[[bytes], object]) -> None:
-        batch = self._wire.batch(job.remote_id)
+        batch, _ = self._wire.batch(job.remote_id)
         progress = progress_of(batch, job.requests, self._http.scrub)
         if not progress.phase.ended:
             raise Busy(f"task {job.remote_id} has not ended: it is {progress.raw}")
@@ -195,8 +196,8 @@ class OpenAI:
 
     def verify(self, job: Job, remote_id: str) -> None:
         """Raise Refused unless the task ``remote_id`` may be ``job``: whatever it says of itself has to agree."""
-        batch, marker = self._wire.batch(remote_id), self._dialect.marker
-        name = text(get(batch, *marker)) if marker else ""
+        batch, _ = self._wire.batch(remote_id)
+        name = text(get(batch, *self._dialect.marker)) if self._dialect.marker else ""
         total = progress_of(batch, job.requests, self._http.scrub).total
         says = {
             "name": (name, {job.name}),

@@ -107,6 +107,7 @@ def progress_of(batch: Any, requests: int, scrub: Callable[[str, int], str]) -> 
         failed=failed,
         error=scrub(told(problems), 600),
         retryable=phase is not Phase.FAILED or all(map(_may_do_better, problems)),
+        turned_away=phase is Phase.FAILED and not succeeded and _is_for_want_of_room(problems),
         expires_at=first_text(batch, ("expires_at", "expire_time")),
     )
 
@@ -163,6 +164,10 @@ def _problems(value: Any) -> Iterator[Problem]:
 def told(problems: Sequence[Problem], most: int = 3) -> str:
     more = f"; and {len(problems) - most} more" if len(problems) > most else ""
     return "; ".join(map(str, problems[:most])) + more
+
+
+def _is_for_want_of_room(problems: Sequence[Problem]) -> bool:
+    return bool(problems) and all(is_queue_full(problem.code, problem.message) for problem in problems)
 
 
 def _may_do_better(problem: Problem) -> bool:

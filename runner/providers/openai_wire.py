@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from runner.edge.http import READ_TIMEOUT, Http, Reply, judge_status
+from runner.edge.http import READ_TIMEOUT, Http, Reply, judge_status, retry_after
 from runner.errors import Busy, Refused, Unsure
 from runner.providers.dialects import Dialect
 from runner.providers.loose import get
@@ -68,12 +68,16 @@ class Wire:
     def download(self, path: str, sink: Callable[[bytes], object]) -> None:
         self.http.download(self._url(path), sink, headers=self._key())
 
-    def batch(self, remote_id: str) -> Any:
-        """What the platform says of a task.  Raises Unsure where that is not the description of one."""
-        batch = self.unwrapped(self.ask("GET", batch_path(remote_id), judge=self.judge_task))
+    def batch(self, remote_id: str) -> tuple[Any, float]:
+        """What the platform says of a task, and for how many seconds it wants not to be asked again.
+
+        Raises Unsure where that is not the description of a task.
+        """
+        reply = self.call("GET", batch_path(remote_id), retry=True, judge=self.judge_task)
+        batch = self.unwrapped(reply.json())
         if not word_of(batch):
-            raise Unsure(f"the answer to a question for task {remote_id} describes none")
-        return batch
+            raise Unsure(f"the answer to a question for task {remote_id} describes none", where=reply.where)
+        return batch, retry_after(reply.headers) or 0.0
 
     def unwrapped(self, answer: Any) -> Any:
         """The task inside an answer, in whichever of the two ways it came."""

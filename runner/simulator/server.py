@@ -17,10 +17,11 @@ from typing import Any
 from runner.errors import RunnerError
 from runner.simulator import alaya, anthropic, bos, control, openai_files, openai_online, qianfan, wanqing
 from runner.simulator.answers import NO_ANSWERS, KnownAnswers
+from runner.simulator.connection import Server
 from runner.simulator.engine import Engine
 from runner.simulator.faults import Fault, Faults, parse_faults, read_faults
 from runner.simulator.memory import Memory
-from runner.simulator.web import App, Server, Wire
+from runner.simulator.web import App, Wire
 
 POLL_SECONDS = 0.05
 """How long `stop` may take to be noticed."""
