@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.errors import InvalidDocuments, RunnerError
+from runner.simulator import faults as words
 from runner.simulator.answers import KnownAnswers
 from runner.simulator.faults import Fault, Faults, parse_faults, read_faults
 from runner.simulator.fit import fit
@@ -816,6 +817,13 @@ def test_a_bad_rule_is_explained(rule: Any, says: str, hint: str) -> None:
         parse_faults([{"on": "create", "do": 500}, rule])
     problem = caught.value.problems[0]
     assert problem.message.startswith("rule 2: ") and says in problem.message and hint in problem.hint
+
+
+def test_every_word_of_a_fault_is_documented() -> None:
+    """Calls and faults that nobody can look up are used by nobody."""
+    text = (Path(__file__).parents[1] / "docs/simulator.md").read_text("utf-8")
+    faults = (*words.ENDING_CALL, *words.ALTERING_CALL, *words.WHOLE_TASK, *words.SOME_ROWS)
+    assert [word for word in (*words.CALLS, *faults) if f"`{word}`" not in text] == []
 
 
 def test_all_problems_of_a_file_come_at_once_with_their_lines(tmp_path: Path) -> None:

@@ -563,6 +563,37 @@ def test_an_answer_depends_on_the_question_alone(text: str, system: str, schema:
         assert json.loads(answers[0].text)["a"] in ("x", "y", "z")
 
 
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 9) | st.sampled_from(["text", "json_schema", "user", "\ud800"]),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(
+            st.sampled_from(
+                ["messages", "prompt", "input", "content", "text", "format", "type", "schema", "json_schema", "role"]
+                + ["response_format", "tools", "tool_choice", "function", "name", "parameters", "max_tokens", "system"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=20,
+)
+
+
+@given(
+    st.dictionaries(st.sampled_from(["messages", "prompt", "input", "tools", "text", "system"]), JUNK),
+    st.sampled_from(["", "/v1/embeddings", "/v1/responses", "/v1/messages"]),
+)
+def test_whatever_is_asked_is_answered_or_refused(body: dict[str, Any], url: str) -> None:
+    """A body of any shape gets an answer, or a ValueError that says what is wrong with it."""
+    try:
+        given_ = answer(read_question({"max_tokens": 5, **body}, url))
+    except ValueError as error:
+        assert str(error)
+    else:
+        assert given_.input_tokens > 0
+
+
 @pytest.mark.parametrize(
     ("url", "body", "kind"),
     [

@@ -667,6 +667,9 @@ def test_a_list_has_ten_tasks_and_never_more_than_a_hundred(client: Client) -> N
     assert client.tasks()["pageInfo"].items() >= {"maxKeys": 10, "isTruncated": True}.items()
     found = client.tasks(maxKeys=1000)
     assert len(found["taskList"]) == found["pageInfo"]["maxKeys"] == 100
+    pages = walk(client, maxKeys=100)
+    assert [len(page) for page in pages] == [100, 1]
+    assert walk(client, maxKeys=100, pageReverse=True) == [pages[1] + pages[0][:0:-1], pages[0][:1]]
     for bad in ({"maxKeys": 0}, {"maxKeys": True}, {"marker": 7}):
         assert client.action("DescribeBatchInferenceTasks", **bad).json()["code"] == "InappropriateJSON"
 
@@ -832,6 +835,7 @@ def test_calls_go_wrong_by_the_words_of_every_wire(tmp_path: Path) -> None:
         client.folder(lines())
         busy = client.action("CreateBatchInferenceTask", **client.order())
         assert (busy.status_code, busy.headers["Retry-After"]) == (429, "2")
+        assert busy.headers["x-bce-request-id"] == busy.json()["requestId"]
         task = client.create()
         old = client.action("DescribeBatchInferenceTask", taskId=task)
         assert (old.status_code, old.json()["error_code"]) == (200, 18)

@@ -45,6 +45,8 @@ CONNECTIONS = 10
 """An httpx pool looks at every connection for each request: it slows down from about 20 on."""
 LARGEST_REPLY = 64_000_000
 """Bytes.  Results are not replies: they are streamed by :meth:`Http.download`."""
+REDIRECTS = 5
+"""Of one download."""
 PAUSES = (0.5, 1.0, 3.0)
 """Seconds between tries, each times 0.5 to 1.5."""
 PATIENCE = 10.0
@@ -201,7 +203,8 @@ class Http:
 
         After a cut the download goes on where it stopped, as long as it moves at all.  A server that cannot resume is
         read from the start again, and the bytes already handed over are compared instead of handed over twice; Unsure
-        is raised where they differ.  Redirects are followed unless ``headers`` hold a key.
+        is raised where they differ.  Redirects are followed, to another host without the ``headers``, which may hold a
+        key.
         """
         headers = {name.lower(): value for name, value in (headers or {}).items()}
         transfer = _Transfer(sink)
@@ -242,21 +245,31 @@ class Http:
             return reply
 
     def _fetch(self, url: str, headers: Mapping[str, str], timeout: float, transfer: _Transfer) -> None:
+        for _ in range(REDIRECTS + 1):
+            target = self._fetch_from(url, headers, timeout, transfer)
+            if target is None:
+                return
+            headers = headers if same_origin(url, target) else {}
+            url = target
+        raise Refused(f"more than {REDIRECTS} redirects", where=f"GET {shown(url)}")
+
+    def _fetch_from(self, url: str, headers: Mapping[str, str], timeout: float, transfer: _Transfer) -> str | None:
+        """Receive what is at ``url``; where it is instead, if it redirects."""
         where = f"GET {shown(url)}"
-        keyed = is_keyed(headers)
         asked = {**headers, "accept-encoding": "identity", **transfer.resume_headers}
         with (
             outcomes(where, self.scrub),
-            self._client(keep=True).stream(
-                "GET", url, headers=asked, timeout=_timeout(timeout), follow_redirects=not keyed
-            ) as response,
+            self._client(keep=True).stream("GET", url, headers=asked, timeout=_timeout(timeout)) as response,
         ):
+            if response.next_request is not None:
+                return str(response.next_request.url)
             if transfer.is_whole(response):
-                return
+                return None
             if response.status_code not in (200, 206):
-                judge_status(_reply(response, where, keyed=keyed))
+                judge_status(_reply(response, where, keyed=is_keyed(headers)))
                 raise Unsure(f"answered {response.status_code} to a download", where=where)
             transfer.receive(response, where)
+            return None
 
     def _client(self, *, keep: bool) -> httpx.Client:
         """The client whose connections are kept for the next call, or the one that opens one for each call."""
@@ -273,7 +286,6 @@ class Http:
                             max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS if kept else 0
                         ),
                         mounts=dict.fromkeys(LOOPBACK),  # a proxy of the environment cannot reach this machine
-                        max_redirects=5,
                         headers={"user-agent": "batch-runner"},
                     )
             return self._clients[keep]
@@ -382,6 +394,20 @@ def _timeout(read: float) -> httpx.Timeout:
     import httpx
 
     return httpx.Timeout(read, connect=CONNECT_TIMEOUT)
+
+
+def same_origin(one: str, other: str) -> bool:
+    """Whether two URLs are of one scheme, host and port."""
+    return _origin(one) is not None and _origin(one) == _origin(other)
+
+
+def _origin(url: str) -> tuple[str, str, int | None] | None:
+    try:
+        parts = urlsplit(url)
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    except ValueError:
+        return None
+    return parts.scheme, parts.hostname or "", port
 
 
 def is_keyed(headers: Mapping[str, str]) -> bool:

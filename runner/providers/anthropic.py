@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-from runner.edge.http import READ_TIMEOUT, Http, Reply, judge_status, retry_after
+from runner.edge.http import READ_TIMEOUT, Http, Reply, judge_status, retry_after, same_origin
 from runner.errors import Busy, Refused, Unsure
 from runner.model import Catalogue, Offer
 from runner.project import ProviderConfig
@@ -100,8 +100,9 @@ class Anthropic:
     # Conversations
 
     def offers(self) -> Catalogue:
-        """The models that take batches, as far as the list says which do."""
-        return Catalogue(tuple(parse_models(entry for page in self._pages("/v1/models") for entry in page)))
+        """The models that take batches, as far as the list says which do.  It leaves out aliases, which are good too."""
+        listed = parse_models(entry for page in self._pages("/v1/models") for entry in page)
+        return Catalogue(tuple(listed), complete=False)
 
     def stage(self, job: Job) -> Upload:
         """There is nothing to upload: the one body that `start` sends is laid down beside the shard."""
@@ -293,20 +294,6 @@ class _Endless(Unsure):
 
 def _path(remote_id: str) -> str:
     return f"{BATCHES}/{quote(remote_id, safe='')}"
-
-
-def same_origin(one: str, other: str) -> bool:
-    """Whether two URLs are of one scheme, host and port."""
-    return _origin(one) is not None and _origin(one) == _origin(other)
-
-
-def _origin(url: str) -> tuple[str, str, int | None] | None:
-    try:
-        parts = urlsplit(url)
-        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-    except ValueError:
-        return None
-    return parts.scheme, parts.hostname or "", port
 
 
 def write_body(lines: Path, body: Path) -> None:

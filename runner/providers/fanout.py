@@ -36,6 +36,8 @@ BACK_OFF = 0.5
 LONGEST_BACK_OFF = 60.0
 TURNED_AWAY = 10
 """So many times its attempts a question may be turned away while others are answered."""
+LATELY = 1.0
+"""Seconds before a question was asked in which another one's answer still shows that others are answered."""
 UNREACHABLE = (15.0, 120.0)
 """Seconds without a connection after which it is given up: before the first answer, and after it."""
 AHEAD = 64
@@ -88,8 +90,8 @@ class _Try:
     asked: int = field(default=0, compare=False)
     """Askings that count."""
     turned_away: int = field(default=0, compare=False)
-    answers_seen: int = field(default=0, compare=False)
-    """Answers of the whole run when it was last asked."""
+    since: float = field(default=math.inf, compare=False)
+    """When its last asking ended, or its first began."""
 
 
 class Fanout:
@@ -267,6 +269,7 @@ class _Run:
         self._changed = asyncio.Event()
         self._number = 0
         self._answers = 0
+        self._answered_at = -math.inf
         self._doubtful: list[tuple[_Try, Again]] = []
         """Given up since the last answer."""
         self._unreachable_since: float | None = None
@@ -387,7 +390,7 @@ class _Run:
 
     async def _fly(self, asker: Asker, target: Target, url: Callable[[Target, str], str], one: _Try) -> None:
         reply: Reply | None = None
-        one.answers_seen = self._answers
+        one.since = min(one.since, time.monotonic())
         try:
             reply, body = await self._ask(asker, target, url, one.question)
             verdict: Verdict = judge(reply, body)
@@ -457,7 +460,8 @@ class _Run:
             self._pace.hear(now, refused=False)
             await self._keep(one, verdict)
             return
-        others_answered = self._answers > one.answers_seen
+        others_answered = self._answered_at > one.since - LATELY
+        one.since = now
         if verdict.code != "unreachable":  # nothing was sent then, and `_unheard` says when to knock again
             self._pace.hear(now, refused=True)
             if verdict.turned_away and others_answered and one.turned_away < TURNED_AWAY * one.work.job.attempts:
@@ -507,6 +511,7 @@ class _Run:
         )
         await self._record(one, line, ok=ok)
         self._answers += 1
+        self._answered_at = time.monotonic()
         self._count(settled.usage)
         await self._believe_failures()
 

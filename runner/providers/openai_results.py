@@ -74,8 +74,10 @@ def _download(wire: Wire, remote_id: str, file_id: str, sink: Joined) -> None:
     try:
         wire.download(f"{file_path(file_id)}/content", sink)
     except Refused as error:
-        error.message = f"file {wire.http.scrub(file_id)} of task {remote_id} cannot be had: {error.message}"
-        raise
+        if error.credentials:
+            raise
+        message = f"file {wire.http.scrub(file_id)} of task {remote_id} cannot be had: {error.message}"
+        raise Refused(message, code=error.code, where=error.where, hint=error.hint) from None
     sink.close_line()
 
 

@@ -107,7 +107,7 @@ class Wire:
         try:
             self.judge(reply)
         except Refused as error:
-            if reply.status == 413 or "toolarge" in letters_of(error.message):
+            if reply.status == 413 or "toolarge" in letters_of(f"{error.code} {error.message}"):
                 error.hint = f"set max_bytes of provider {self.provider} in runner.yaml lower"
             raise
 

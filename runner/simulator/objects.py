@@ -159,7 +159,7 @@ class Objects:
         for each in self.under(bucket, prefix, marker):
             head, cut, _ = each.key[len(prefix) :].partition(delimiter) if delimiter else ("", "", "")
             name = f"{prefix}{head}{cut}" if cut else each.key
-            if cut and last.startswith(name):
+            if cut and last == name:
                 continue  # its group was listed, on this page or before
             if len(found) + len(groups) == most:
                 return Page(found, groups, last)

@@ -209,7 +209,7 @@ class _Batches:
                     model = json.loads(line)["body"]["model"]
                 except (ValueError, LookupError, TypeError, RecursionError):
                     return ""
-                return model if isinstance(model, str) else ""
+                return model if isinstance(model, str) and model.isprintable() else ""
         return ""
 
 
