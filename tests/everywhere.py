@@ -17,6 +17,7 @@ DIALECTS = (
 
 def providers(url: str) -> dict[str, dict[str, Any]]:
     """For runner.yaml: each type and dialect by a name of its own, all at the simulator that listens at ``url``."""
+    facts = [{"id": "mi-9", "family": "Qwen3", "context": "32k", "price": {"input": 0.1, "output": 0.1, "currency": "CNY"}}]
     bos = {"endpoint": url, "bucket": "batches", "prefix": "runner"}
     return {
         "simulator": {"type": "simulator", "base_url": url},
@@ -26,7 +27,7 @@ def providers(url: str) -> dict[str, dict[str, Any]]:
         "alaya": {"type": "alaya", "base_url": url, "service_id": "svc-1", **PAIR},
         "qianfan": {"type": "qianfan", "base_url": url, "bos": bos, **PAIR},
         "anthropic": {"type": "anthropic", "base_url": url, "api_key": KEY},
-        **{f"openai-{name}": {"type": "openai", "base_url": url, "api_key": KEY, "dialect": name} for name in DIALECTS},
+        **{f"openai-{name}": {"type": "openai", "base_url": url, "api_key": KEY, "dialect": name, "models": facts} for name in DIALECTS},
     }
 
 

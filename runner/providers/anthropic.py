@@ -100,7 +100,7 @@ class Anthropic:
     # Conversations
 
     def offers(self) -> Catalogue:
-        """The models that take batches, as far as the list says which do.  It leaves out aliases, which are good too."""
+        """The models that take batches, as far as the list says which do.  Aliases, good too, are not in it."""
         listed = parse_models(entry for page in self._pages("/v1/models") for entry in page)
         return Catalogue(tuple(listed), complete=False)
 
