@@ -18,7 +18,7 @@ DIALECTS = (
 def providers(url: str) -> dict[str, dict[str, Any]]:
     """For runner.yaml: each type and dialect by a name of its own, all at the simulator that listens at ``url``."""
     facts = [{"id": "mi-9", "family": "Qwen3", "context": "32k", "price": {"input": 0.1, "output": 0.1, "currency": "CNY"}}]
-    bos = {"endpoint": url, "bucket": "batches", "prefix": "runner"}
+    bos = {"endpoint": url, "bucket": "demo", "prefix": "runner"}
     return {
         "simulator": {"type": "simulator", "base_url": url},
         "wanqing": {"type": "wanqing", "base_url": url, "project_id": "p", "api_key": KEY},

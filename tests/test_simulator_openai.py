@@ -563,10 +563,26 @@ def test_an_answer_depends_on_the_question_alone(text: str, system: str, schema:
         assert json.loads(answers[0].text)["a"] in ("x", "y", "z")
 
 
-WORDS = (
-    "messages prompt input content text format type schema json_schema role response_format tools tool_choice function"
-    " name parameters max_tokens system"
-).split()
+WORDS = [
+    "messages",
+    "prompt",
+    "input",
+    "content",
+    "text",
+    "format",
+    "type",
+    "schema",
+    "json_schema",
+    "role",
+    "response_format",
+    "tools",
+    "tool_choice",
+    "function",
+    "name",
+    "parameters",
+    "max_tokens",
+    "system",
+]
 JUNK = st.recursive(
     st.none() | st.booleans() | st.integers(-2, 9) | st.sampled_from(["text", "json_schema", "user", "\ud800"]),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(WORDS), inner, max_size=4),

@@ -219,8 +219,8 @@ def openai_line(line: bytes) -> bytes:
     if not isinstance(record, dict):
         raise ValueError("a result is not a JSON object")
     result = record.get("batch_result") or record
-    answer = {"status_code": 200, "body": _body_in(get(result, "response"))}
     error = get(result, "error") or record.get("error_message")
+    answer = None if error else {"status_code": 200, "body": _body_in(get(result, "response"))}
     return dumps({"custom_id": record.get("batch_request_id"), "response": answer, "error": error}).encode()
 
 

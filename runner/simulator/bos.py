@@ -1,7 +1,7 @@
 """BOS's wire: buckets and objects at the root of the URL, path style, every call signed.
 
-After the official SDK, `bce-python-sdk`, and the pages that docs/simulator.md names.  There is no multipart upload, no
-copy and no access list; a call that asks for one is refused rather than misunderstood.
+After https://cloud.baidu.com/doc/BOS/s/5jwvyrf21 and the official SDK, `bce-python-sdk`.  There is no multipart upload,
+no copy and no access list; a call that asks for one is refused rather than misunderstood.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-FIRST_BUCKET = "demo"
+FIRST_BUCKET = "batches"
 """The bucket that an account begins with."""
 WAIT_SECONDS = 60
 SCANNED = 1000
