@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from runner.provider import Message, Part, Question
 from runner.providers.endpoints import asked_in, decode, encode, kind_of, openai_line, usual
@@ -317,3 +320,30 @@ def test_a_result_of_xai_that_is_none(data: bytes) -> None:
     """A ValueError, like any line that cannot be read."""
     with pytest.raises(ValueError, match=r"."):
         decode(openai_line(data))
+
+
+# Whatever comes
+
+
+KEYS = st.sampled_from(
+    "custom_id response status_code body error output content type text refusal arguments name status usage data index "
+    "embedding incomplete_details reason batch_request_id batch_result choices message error_message".split()
+)
+WORD = st.sampled_from(["a", "output_text", "function_call", "answer", "failed", "completed", "9", ""])
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | WORD,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=6),
+    max_leaves=30,
+)
+
+
+@given(JSON, JSON)
+def test_no_line_is_too_odd(record: Any, body: Any) -> None:
+    """Any JSON at all comes to a result, or to a ValueError."""
+    for made in (record, {"custom_id": "a", "response": {"body": body}}, {"batch_request_id": "a", "response": body}):
+        data = json.dumps(made).encode()
+        for path in ("", EMBED, RESPOND):
+            with suppress(ValueError):
+                assert isinstance(decode(data, path), Result)
+        with suppress(ValueError):
+            assert isinstance(decode(openai_line(data)), Result)

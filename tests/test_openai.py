@@ -611,6 +611,21 @@ def test_a_list_that_fails(fake: FakeOpenAI, provider: Provider, job: Job) -> No
     assert caught.value.credentials
 
 
+def test_a_list_without_an_end(fake: FakeOpenAI, provider: Provider, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a bounded number of pages the question stays open, unless the task was seen on one of them (F28)."""
+    monkeypatch.setattr("runner.providers.openai.MOST_PAGES", 3)
+
+    def pages(name: str) -> list[Callable[[Handler], None]]:
+        entries = [{"id": f"b-{n}", "metadata": {"runner": name if n == 2 else "x"}} for n in range(9)]
+        return [raw(200, json.dumps({"data": [entry], "has_more": True}).encode()) for entry in entries]
+
+    fake.knobs.fail = {"list": pages("x")}
+    assert isinstance(provider.find(job), Unknown)
+    assert fake.names().count("list") == 3
+    fake.knobs.fail = {"list": pages(NAME)}
+    assert provider.find(job) == Found("b-2")
+
+
 def test_a_page_without_a_word_of_the_next(fake: FakeOpenAI, provider: Provider, job: Job) -> None:
     """Where has_more is left out, the list has ended when a page is empty."""
     one = raw(200, b'{"data": [{"id": "b", "metadata": {"runner": "x"}}]}')
@@ -878,6 +893,20 @@ def test_results_that_are_gone(fake: FakeOpenAI, provider: Provider, job: Job) -
     fake.knobs.fail = {"content": [says(410, "the file was deleted")]}
     with pytest.raises(Refused, match=r"file file-2 of task batch_1 cannot be had.*deleted"):
         collected(provider, job)
+
+
+@pytest.mark.parametrize("platform", ["openai", "xai", "digitalocean"])
+def test_a_key_that_is_refused_for_results(
+    fakes: Callable[[str], FakeOpenAI], http: Http, tmp_path: Path, platform: str
+) -> None:
+    """That is told as such: the results are not gone."""
+    fake = fakes(platform)
+    provider = provider_at(fake, http, platform)
+    job = started(provider, job_of(provider, tmp_path))
+    fake.knobs.fail = {call: [says(403)] for call in ("content", "results")}
+    with pytest.raises(Refused) as caught:
+        collected(provider, job)
+    assert caught.value.credentials
 
 
 def test_an_error_file_that_is_gone(fake: FakeOpenAI, provider: Provider, job: Job) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from runner.edge.secrets import Scrubber
-from runner.provider import Absent, Found, Job, Phase, Progress
+from runner.provider import Absent, Found, Job, Phase, Progress, Unknown
 from runner.providers.dialects import DIALECTS
 from runner.providers.openai_batch import FIXES, Search, letters_of, problems_of, progress_of, told
 
@@ -206,3 +208,30 @@ def test_an_empty_file_id_is_nobody_s() -> None:
     search = Search(DIALECTS["openai"], Job("t", "our-name", "m", 1, 1))
     search.take({"data": [{"id": "b-1", "input_file_id": ""}, {"id": "b-2"}], "has_more": False})
     assert search.finding() == Absent()
+
+
+# Whatever comes
+
+
+WORD = st.sampled_from(["2026-01-01", "0001-01-01T00:00:00+23:59", "nan", "1e999", "b-1", "failed", "completed", ""])
+KEYS = st.sampled_from(
+    "status state errors error data code message line request_counts total completed progress num_requests "
+    "cancel_time created_at create_time id batch_id metadata runner input_file_id edges node page_info endCursor "
+    "hasNextPage paging next_cursor pagination_token has_more last_id batches".split()
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | WORD | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=6),
+    max_leaves=30,
+)
+
+
+@given(JSON)
+def test_no_answer_is_too_odd(answer: Any) -> None:
+    """Any JSON at all comes to a progress, and to a finding."""
+    found = progress_of(answer, 3, Scrubber())
+    assert isinstance(found.error, str)
+    for dialect in DIALECTS.values():
+        search = Search(dialect, JOB)
+        assert isinstance(search.take(answer), str)
+        assert isinstance(search.finding(), Found | Absent | Unknown)

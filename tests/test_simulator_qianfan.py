@@ -174,17 +174,17 @@ class Client:
         assert reply.status_code == 200, reply.text
         return reply.json()["result"]
 
-    def put(self, key: str, content: bytes = b"", bucket: str = "batches") -> None:
+    def put(self, key: str, content: bytes = b"", bucket: str = "demo") -> None:
         reply = self.call("PUT", f"/{bucket}/{key}", content=content)
         assert reply.status_code == 200, reply.text
 
     def get(self, key: str) -> bytes:
-        reply = self.call("GET", f"/batches/{key}")
+        reply = self.call("GET", f"/demo/{key}")
         assert reply.status_code == 200, reply.text
         return reply.content
 
     def listing(self, **query: Any) -> Any:
-        reply = self.call("GET", "/batches", {name: str(value) for name, value in query.items()})
+        reply = self.call("GET", "/demo", {name: str(value) for name, value in query.items()})
         assert reply.status_code == 200, reply.text
         return reply.json()
 
@@ -201,8 +201,8 @@ class Client:
         order = {
             "name": "nightly",
             "endpoint": "mi-9",
-            "inputBosUri": "bos:/batches/in/",
-            "outputBosUri": "bos:/batches/out/",
+            "inputBosUri": "bos:/demo/in/",
+            "outputBosUri": "bos:/demo/out/",
             **changes,
         }
         return {name: value for name, value in order.items() if value is not None}
@@ -280,7 +280,7 @@ def test_a_wrong_secret_is_refused_in_the_body_and_in_the_headers(client: Client
     """Both wires say why, as the gateway in front of them does."""
     stranger = Client(client.url, secret="WRONG")
     with stranger.http:
-        for reply in (stranger.action("DescribeBatchInferenceTasks"), stranger.call("GET", "/batches/in/x")):
+        for reply in (stranger.action("DescribeBatchInferenceTasks"), stranger.call("GET", "/demo/in/x")):
             assert reply.status_code == 403
             assert reply.json().keys() == {"requestId", "code", "message"}
             assert reply.json()["code"] == reply.headers["X-Bce-Error-Code"] == "SignatureDoesNotMatch"
@@ -307,8 +307,8 @@ def test_an_unsigned_call_learns_only_whether_there_is_such_a_bucket(client: Cli
     for path, status, code in [
         ("/nowhere", 404, "NoSuchBucket"),
         ("/api/openapi/v1/mistyped", 404, "NoSuchBucket"),
-        ("/batches", 403, "AccessDenied"),
-        ("/batches/key", 403, "AccessDenied"),
+        ("/demo", 403, "AccessDenied"),
+        ("/demo/key", 403, "AccessDenied"),
     ]:
         reply = httpx.get(client.url + path)
         assert (reply.status_code, reply.json()["code"]) == (status, code)
@@ -322,19 +322,19 @@ def test_an_object_is_put_looked_at_read_and_removed(client: Client) -> None:
     """Whatever its key is made of; its ETag is the MD5 of what was put."""
     key, content = "a b/ü+?&=%2F/~c.jsonl", b"0123456789"
     etag = f'"{hashlib.md5(content).hexdigest()}"'
-    put = client.call("PUT", f"/batches/{key}", content=content, **{"Content-Type": "text/x-test"})
+    put = client.call("PUT", f"/demo/{key}", content=content, **{"Content-Type": "text/x-test"})
     assert (put.status_code, put.headers["ETag"]) == (200, etag)
-    head = client.call("HEAD", f"/batches/{key}")
+    head = client.call("HEAD", f"/demo/{key}")
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers["Content-Length"] == "10"
-    got = client.call("GET", f"/batches/{key}")
+    got = client.call("GET", f"/demo/{key}")
     assert (got.content, got.headers["ETag"], got.headers["Content-Type"]) == (content, etag, "text/x-test")
     assert got.headers["x-bce-request-id"]
-    part = client.call("GET", f"/batches/{key}", Range="bytes=2-4")
+    part = client.call("GET", f"/demo/{key}", Range="bytes=2-4")
     assert (part.status_code, part.content) == (206, b"234")
-    assert client.call("DELETE", f"/batches/{key}").status_code == 204
+    assert client.call("DELETE", f"/demo/{key}").status_code == 204
     for method in ("GET", "HEAD", "DELETE"):
-        assert client.call(method, f"/batches/{key}").status_code == 404
+        assert client.call(method, f"/demo/{key}").status_code == 404
 
 
 def test_an_object_replaces_the_one_with_its_key(client: Client) -> None:
@@ -358,10 +358,10 @@ def test_content_that_does_not_fit_its_checksum_is_not_kept(client: Client) -> N
     """Either checksum is compared when it comes along."""
     good = {"x-bce-content-crc32": str(zlib.crc32(b"x")), "Content-MD5": base64.b64encode(hashlib.md5(b"x").digest())}
     for name, value in good.items():
-        reply = client.call("PUT", "/batches/k", content=b"y", **{name: value})
+        reply = client.call("PUT", "/demo/k", content=b"y", **{name: value})
         assert (reply.status_code, reply.json()["code"]) == (400, "BadDigest")
     assert client.keys() == []
-    assert client.call("PUT", "/batches/k", content=b"x", **good).status_code == 200
+    assert client.call("PUT", "/demo/k", content=b"x", **good).status_code == 200
 
 
 def test_buckets_are_made_once(client: Client) -> None:
@@ -377,10 +377,10 @@ def test_buckets_are_made_once(client: Client) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "query"),
     [
-        ("PUT", "/batches/key", {"partNumber": "1", "uploadId": "x"}),
-        ("GET", "/batches", {"uploads": ""}),
-        ("PUT", "/batches", {"acl": ""}),
-        ("GET", "/batches/key", {"acl": ""}),
+        ("PUT", "/demo/key", {"partNumber": "1", "uploadId": "x"}),
+        ("GET", "/demo", {"uploads": ""}),
+        ("PUT", "/demo", {"acl": ""}),
+        ("GET", "/demo/key", {"acl": ""}),
     ],
 )
 def test_a_call_that_is_not_there_is_not_mistaken_for_another(
@@ -395,7 +395,7 @@ def test_a_call_that_is_not_there_is_not_mistaken_for_another(
 @pytest.mark.parametrize("key", ["a/../b", "./a", "x" * 1025])
 def test_keys_that_bos_refuses_are_refused(client: Client, key: str) -> None:
     """No part of a key is a dot or two, and it is not longer than 1,024 bytes."""
-    url, target = httpx.URL(client.url), f"/batches/{key}"
+    url, target = httpx.URL(client.url), f"/demo/{key}"
     with closing(HTTPConnection(url.host, url.port)) as raw:  # since httpx would walk the dots itself
         raw.request("PUT", target, headers={"Authorization": client.authorization("PUT", target)})
         reply = raw.getresponse()
@@ -408,12 +408,12 @@ def test_a_listing_goes_on_behind_its_marker(client: Client) -> None:
         client.put(key, b"x")
     page = client.listing(prefix="in/", maxKeys=2)
     assert [(each["key"], each["size"]) for each in page["contents"]] == [("in/1", 1), ("in/2", 1)]
-    assert (page["isTruncated"], page["nextMarker"], page["maxKeys"], page["name"]) == (True, "in/2", 2, "batches")
+    assert (page["isTruncated"], page["nextMarker"], page["maxKeys"], page["name"]) == (True, "in/2", 2, "demo")
     rest = client.listing(prefix="in/", maxKeys=2, marker="in/2")
     assert [each["key"] for each in rest["contents"]] == ["in/3"]
     assert rest["isTruncated"] is False
     assert client.listing(maxKeys=5000)["maxKeys"] == 1000
-    assert client.call("GET", "/batches", {"maxKeys": "0"}).json()["code"] == "InvalidArgument"
+    assert client.call("GET", "/demo", {"maxKeys": "0"}).json()["code"] == "InvalidArgument"
 
 
 def test_a_delimiter_groups_what_lies_behind_it(client: Client) -> None:
@@ -434,12 +434,12 @@ def test_a_delimiter_groups_what_lies_behind_it(client: Client) -> None:
 def test_a_long_folder_is_listed_whole(tmp_path: Path) -> None:
     """The index is read in pieces, of which one may end exactly at the end."""
     objects = Objects(tmp_path / "files", lambda chunks: "", lambda: NEW_YEAR)
-    found = [Object("batches", f"k{n:05}", "d", "e", 1, NEW_YEAR) for n in range(2000)]
+    found = [Object("demo", f"k{n:05}", "d", "e", 1, NEW_YEAR) for n in range(2000)]
     objects.publish("all", found)
-    assert list(objects.under("batches", "k")) == found
-    assert list(objects.under("batches", "k", "k01998")) == found[-1:]
-    objects.publish("all", [Object("batches", "again", "d", "e", 1, NEW_YEAR)])
-    assert objects.get("batches", "again") is None
+    assert list(objects.under("demo", "k")) == found
+    assert list(objects.under("demo", "k", "k01998")) == found[-1:]
+    objects.publish("all", [Object("demo", "again", "d", "e", 1, NEW_YEAR)])
+    assert objects.get("demo", "again") is None
 
 
 # --- tasks -----------------------------------------------------------------------------------------------------------
@@ -458,8 +458,8 @@ def test_a_task_goes_from_folder_to_folder(client: Client) -> None:
         "endpoint": "mi-9",
         "inferenceParams": {"temperature": 0.2},
         "runStatus": "Done",
-        "inputBosUri": "bos:/batches/in/",
-        "outputBosUri": "bos:/batches/out/",
+        "inputBosUri": "bos:/demo/in/",
+        "outputBosUri": "bos:/demo/out/",
         "progress": 3,
         "dataFormat": "default",
     }
@@ -514,7 +514,7 @@ def test_results_are_put_once(client: Client) -> None:
     client.folder(lines())
     task = client.ended(client.create())
     key = f"out/{task['outputDir']}/part-0.jsonl"
-    assert client.call("DELETE", f"/batches/{key}").status_code == 204
+    assert client.call("DELETE", f"/demo/{key}").status_code == 204
     client.task(task["taskId"])
     assert client.keys(prefix=key) == []
 
@@ -544,11 +544,11 @@ def test_results_come_from_what_the_folder_held_when_the_task_was_created(client
         ({"endpoint": "nothing"}, "ModelNotFound"),
         ({"endpoint": "mi-5"}, "ModelNotRunning"),
         ({"endpoint": "mi-7"}, "ModelNotSupported"),
-        ({"inputBosUri": "bos://batches/in/"}, "InvalidBosUri"),
+        ({"inputBosUri": "bos://demo/in/"}, "InvalidBosUri"),
         ({"inputBosUri": None}, "InvalidBosUri"),
-        ({"inputBosUri": "bos:/batches/empty/"}, "InvalidBosUri"),
+        ({"inputBosUri": "bos:/demo/empty/"}, "InvalidBosUri"),
         ({"inputBosUri": "bos:/other/in/"}, "InvalidBosUri"),
-        ({"outputBosUri": "bos:/batches/missing/"}, "InvalidBosUri"),
+        ({"outputBosUri": "bos:/demo/missing/"}, "InvalidBosUri"),
         ({"outputBosUri": "bos:/other/"}, "InvalidBosUri"),
     ],
 )
@@ -565,8 +565,8 @@ def test_the_bounds_themselves_are_good(client: Client) -> None:
     client.folder(lines())
     for name in ("ab", "n" * 20):
         client.create(name=name, description="d" * 500, completion_window="24h")
-    client.create(inputBosUri="bos:/batches/in", outputBosUri="bos:/batches/out", endpoint=None, modelId="amv-9")
-    client.create(outputBosUri="bos:/batches/", endpoint="https://aip.baidubce.com/rpc/2.0/chat/qwen3-8b")
+    client.create(inputBosUri="bos:/demo/in", outputBosUri="bos:/demo/out", endpoint=None, modelId="amv-9")
+    client.create(outputBosUri="bos:/demo/", endpoint="https://aip.baidubce.com/rpc/2.0/chat/qwen3-8b")
 
 
 def test_a_folder_may_hold_so_many_files_and_so_many_bytes(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -575,7 +575,7 @@ def test_a_folder_may_hold_so_many_files_and_so_many_bytes(client: Client, monke
     client.create()
     client.put("in/one-more.jsonl", lines(1))
     assert client.action("CreateBatchInferenceTask", **client.order()).json()["code"] == "InvalidBosUri"
-    client.call("DELETE", "/batches/in/one-more.jsonl")
+    client.call("DELETE", "/demo/in/one-more.jsonl")
     monkeypatch.setattr(qianfan, "MAX_INPUT_BYTES", 100 * len(lines(1)) - 1)
     assert client.action("CreateBatchInferenceTask", **client.order()).json()["code"] == "InvalidBosUri"
 
@@ -819,7 +819,7 @@ def test_a_lost_answer_leaves_a_task_that_the_list_has(tmp_path: Path) -> None:
         with pytest.raises(httpx.RemoteProtocolError):
             client.action("CreateBatchInferenceTask", **client.order(description="mark"))
         (task,) = client.tasks(pageReverse=True)["taskList"]
-        assert (task["description"], task["inputBosUri"]) == ("mark", "bos:/batches/in/")
+        assert (task["description"], task["inputBosUri"]) == ("mark", "bos:/demo/in/")
 
 
 def test_calls_go_wrong_by_the_words_of_every_wire(tmp_path: Path) -> None:
@@ -831,7 +831,7 @@ def test_calls_go_wrong_by_the_words_of_every_wire(tmp_path: Path) -> None:
         {"on": "upload", "do": "500", "times": 1},
     ]
     with simulated(tmp_path, faults=faults) as client:
-        assert client.call("PUT", "/batches/in/part-0.jsonl").status_code == 500
+        assert client.call("PUT", "/demo/in/part-0.jsonl").status_code == 500
         client.folder(lines())
         busy = client.action("CreateBatchInferenceTask", **client.order())
         assert (busy.status_code, busy.headers["Retry-After"]) == (429, "2")
@@ -840,7 +840,7 @@ def test_calls_go_wrong_by_the_words_of_every_wire(tmp_path: Path) -> None:
         old = client.action("DescribeBatchInferenceTask", taskId=task)
         assert (old.status_code, old.json()["error_code"]) == (200, 18)
         with pytest.raises(httpx.RemoteProtocolError):
-            client.call("GET", "/batches/in/part-0.jsonl")
+            client.call("GET", "/demo/in/part-0.jsonl")
         assert client.get("in/part-0.jsonl") == lines()
 
 

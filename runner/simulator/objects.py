@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-FIRST_BUCKET = "batches"
+FIRST_BUCKET = "demo"
 """The bucket that an account begins with."""
 WAIT_SECONDS = 60
 SCANNED = 1000

@@ -23,7 +23,7 @@ from test_bos_sdk import connect
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 """The client of BOS leaves its sockets to be closed by the collector of garbage."""
 
-BUCKET = "batches"
+BUCKET = "demo"
 FOLDERS = {"input_bos_uri": f"bos:/{BUCKET}/in/", "output_bos_uri": f"bos:/{BUCKET}/out/"}
 
 
