@@ -325,10 +325,11 @@ def test_a_result_of_xai_that_is_none(data: bytes) -> None:
 # Whatever comes
 
 
-KEYS = st.sampled_from(
+NAMES = (
     "custom_id response status_code body error output content type text refusal arguments name status usage data index "
-    "embedding incomplete_details reason batch_request_id batch_result choices message error_message".split()
+    "embedding incomplete_details reason batch_request_id batch_result choices message error_message"
 )
+KEYS = st.sampled_from(NAMES.split())
 WORD = st.sampled_from(["a", "output_text", "function_call", "answer", "failed", "completed", "9", ""])
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | WORD,

@@ -214,11 +214,12 @@ def test_an_empty_file_id_is_nobody_s() -> None:
 
 
 WORD = st.sampled_from(["2026-01-01", "0001-01-01T00:00:00+23:59", "nan", "1e999", "b-1", "failed", "completed", ""])
-KEYS = st.sampled_from(
+NAMES = (
     "status state errors error data code message line request_counts total completed progress num_requests "
     "cancel_time created_at create_time id batch_id metadata runner input_file_id edges node page_info endCursor "
-    "hasNextPage paging next_cursor pagination_token has_more last_id batches".split()
+    "hasNextPage paging next_cursor pagination_token has_more last_id batches"
 )
+KEYS = st.sampled_from(NAMES.split())
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | WORD | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=6),

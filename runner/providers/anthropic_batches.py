@@ -95,7 +95,7 @@ def parse_models(entries: Iterable[Any]) -> list[Offer]:
         replace(offer, thinking=_says(entry, "thinking"), available=text(get(entry, "lifecycle")) != "retired")
         for entry in entries
         if _says(entry, "batch") is not False
-        for offer in parse_listing([_listed(entry)]) or ()
+        for offer in parse_listing([_listed(entry)], batch=True) or ()
     ]
 
 

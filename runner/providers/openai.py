@@ -111,7 +111,7 @@ class OpenAI:
 
         reply = self._wire.call("GET", self._dialect.models, retry=True, judge=lenient)
         try:
-            found = parse_listing(reply.json()) if reply.status < 300 else None
+            found = parse_listing(reply.json(), batch=True) if reply.status < 300 else None
         except Unsure:  # a page for people, say
             found = None
         if found is None:

@@ -133,7 +133,7 @@ class Qianfan:
         listed = self._ask("DescribeBatchInferenceModel", {})
         groups = (get(listed, "commonModelList"), get(listed, "customModelList"))
         entries = [entry for group in groups for model in items(group) for entry in _versions(model)]
-        return Catalogue(parse_listing(entries) or (), complete=False)
+        return Catalogue(parse_listing(entries, batch=True) or (), complete=False)
 
     def stage(self, job: Job) -> Upload:
         """Put the requests, rewritten, into the task's folder, and see to it that there is one for the results."""
