@@ -1,11 +1,12 @@
-"""Every provider type and dialect, each in front of one `runner simulate`."""
+"""Every provider type and dialect, each in front of one `runner simulate`, and what it has and has not."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 KEY = {"env": "TEST_KEY"}
-KEYS = {"TEST_KEY": "key-of-a-test", "TEST_ACCESS": "AKDEMO", "TEST_SECRET": "SKDEMO"}
+KEYS = {"TEST_KEY": "key-of-a-test-0123456789", "TEST_ACCESS": "AKDEMO", "TEST_SECRET": "SKDEMO"}
 """Variables that the providers below name."""
 PAIR = {"access_key": {"env": "TEST_ACCESS"}, "secret_key": {"env": "TEST_SECRET"}}
 DIALECTS = (
@@ -13,22 +14,53 @@ DIALECTS = (
     "qianfan",
 )
 """Those whose paths the simulator serves."""
+FACTS = [
+    {"id": "mi-9", "family": "Qwen3", "context": "32k", "price": {"input": 0.1, "output": 0.1, "currency": "CNY"}},
+]
 
 
 def providers(url: str) -> dict[str, dict[str, Any]]:
     """For runner.yaml: each type and dialect by a name of its own, all at the simulator that listens at ``url``."""
-    facts = [{"id": "mi-9", "family": "Qwen3", "context": "32k", "price": {"input": 0.1, "output": 0.1, "currency": "CNY"}}]
     bos = {"endpoint": url, "bucket": "demo", "prefix": "runner"}
+    common = {"base_url": url, "api_key": KEY}
     return {
-        "simulator": {"type": "simulator", "base_url": url},
-        "wanqing": {"type": "wanqing", "base_url": url, "project_id": "p", "api_key": KEY},
-        "online": {"type": "online", "base_url": url, "api_key": KEY},
-        "online-stream": {"type": "online", "base_url": f"{url}/v1", "api_key": KEY, "stream": True},
+        "simulator": {"type": "simulator", **common},
+        "wanqing": {"type": "wanqing", **common, "project_id": "p"},
+        "online": {"type": "online", **common},
+        "online-stream": {"type": "online", **common, "base_url": f"{url}/v1", "stream": True},
         "alaya": {"type": "alaya", "base_url": url, "service_id": "svc-1", **PAIR},
         "qianfan": {"type": "qianfan", "base_url": url, "bos": bos, **PAIR},
-        "anthropic": {"type": "anthropic", "base_url": url, "api_key": KEY},
-        **{f"openai-{name}": {"type": "openai", "base_url": url, "api_key": KEY, "dialect": name, "models": facts} for name in DIALECTS},
+        "anthropic": {"type": "anthropic", **common},
+        **{f"openai-{name}": {"type": "openai", **common, "dialect": name, "models": FACTS} for name in DIALECTS},
     }
 
 
 NAMES = tuple(providers(""))
+ONLINE = ("online", "online-stream", "alaya")
+OPENAI = tuple(name for name in NAMES if name.startswith("openai-"))
+
+OURS = "its tasks are ours: there is nothing at the provider but single questions"
+TWO_FILES = "answers and failures come in one file, which is always there"
+OBJECT = "its task is not OpenAI's batch object; tests of its own hold what its fields may look like"
+
+LACKS: Mapping[str, Mapping[str, str]] = {
+    "task": dict.fromkeys(ONLINE, OURS),
+    "find": {**dict.fromkeys(ONLINE, OURS), "wanqing": "no list of tasks is documented: a person has to look"},
+    "absence": {
+        **dict.fromkeys(ONLINE, OURS),
+        "wanqing": "no list of tasks is documented",
+        **dict.fromkeys(
+            ("openai-siliconflow", "openai-litellm"), "its list may leave tasks out, so that it proves nothing"
+        ),
+    },
+    "cancel": dict.fromkeys(("wanqing", "simulator"), "no call that stops a task is documented"),
+    "batch": {name: OURS if name in ONLINE else OBJECT for name in NAMES if name not in OPENAI},
+    "question": {name: "its questions travel in tasks" for name in NAMES if name not in ONLINE},
+    "rejection": {
+        **dict.fromkeys(ONLINE, OURS),
+        "anthropic": "each request is checked as it is made, and a batch does not fail as a whole",
+    },
+    "key": {},
+    "spelling": {name: "only Wanqing's document leaves the spelling open" for name in NAMES},
+}
+"""What a scenario may need → who does not have it, and why."""

@@ -860,7 +860,7 @@ def test_custom_models_and_more_that_is_told(fake: FakeQianfan, provider: Qianfa
     version = {
         "modelVersionId": "amv-2",
         "modelVersionName": "V2",
-        "price": {"input": 1, "output": 2, "currency": "CNY"},
+        "batch_price": {"input": 1, "output": 2, "currency": "CNY"},
     }
     tuned = {"modelId": "am-2", "modelName": "Mine", "family": "Ernie", "contextLength": 8_192, "max_model_len": 8_192}
     fake.knobs.models = {

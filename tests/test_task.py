@@ -72,6 +72,7 @@ def test_every_field_is_kept_when_it_differs() -> None:
     other: dict[str, Any] = {
         "phase": OPEN,
         "attempt": 2,
+        "attempts": 5,
         "claim": Claim("host/1", 9.0),
         "staged_at": 1.0,
         "marker": "f",

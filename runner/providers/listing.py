@@ -1,9 +1,9 @@
 """Model lists as OpenAI's `/v1/models` has them, with whatever more a server says of each model.
 
 OpenAI itself says no more than id, created and owned_by.  Others add to it: vLLM ``max_model_len``; gateways
-``context_length`` and ``pricing`` (money per token, as text); the simulator ``family``, ``price`` and ``batch_price`` (per
-1,000 tokens) and the rest of what a selector may ask for.  A price that is not said to be that of a batch is the online
-price, an upper bound for a batch.
+``context_length`` and ``pricing`` (money per token, as text); the simulator ``family``, ``price`` and ``batch_price``
+(per 1,000 tokens) and the rest of what a selector may ask for.  A price that is not said to be that of a batch is the
+online price, an upper bound for a batch.
 """
 
 from __future__ import annotations

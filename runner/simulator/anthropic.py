@@ -203,7 +203,7 @@ class _Calls:
         return {
             "id": task.id,
             "type": "message_batch",
-            "processing_status": _status(view),
+            "processing_status": request.worded(_status(view)),
             "request_counts": _counts(view),
             "created_at": _time(task.created),
             "expires_at": _time(task.created + task.max_wait),

@@ -83,9 +83,7 @@ class _Calls:
 
     def create(self, request: Request) -> Reply:
         _require_only(request, frozenset())
-        name = request.params["bucket"]
-        if not _BUCKET.fullmatch(name):
-            raise Refusal("invalid-bucket", "a bucket's name has 3 to 63 lower-case letters, digits and hyphens")
+        name = _bucket_name(request)
         if not self._objects.add_bucket(name):
             raise Refusal("bucket-exists", f"there is a bucket {name} already")
         return _done()
@@ -95,8 +93,10 @@ class _Calls:
         return _done()
 
     def put(self, request: Request) -> Reply:
+        """Keep an object; a bucket that is not there is made, so that a rehearsal needs no console."""
         _require_only(request, frozenset())
-        bucket, key = self._bucket(request), _key(request)
+        bucket, key = _bucket_name(request), _key(request)
+        self._objects.add_bucket(bucket)
         kind = request.headers.get("Content-Type") or BYTES
         checksum = _Checksum(request.body.chunks())
         found = self._objects.kept(bucket, key, checksum, kind)
@@ -150,6 +150,13 @@ class _Calls:
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def _bucket_name(request: Request) -> str:
+    name = request.params["bucket"]
+    if not _BUCKET.fullmatch(name):
+        raise Refusal("invalid-bucket", "a bucket's name has 3 to 63 lower-case letters, digits and hyphens")
+    return name
 
 
 class _Checksum:

@@ -29,7 +29,7 @@ ENDING_CALL = ("500-after", "lost-reply", "cut", "garbage", "empty-body", "error
 """Call faults that settle the reply by themselves, beside plain statuses such as ``429``."""
 ALTERING_CALL = (
     *("latency", "lag", "endpoint", "word", "duration", "strings"),
-    *("slow-file", "wrapped", "bare-list", "finish-length", "refuse"),
+    *("slow-file", "wrapped", "bare-list", "finish-length", "refuse", "unknown-word"),
 )
 """Call faults that alter a reply which is otherwise good."""
 WHOLE_TASK = (
@@ -54,6 +54,7 @@ _ONLY_ON = {
     "slow-file": ("upload",),
     "wrapped": ("create",),
     "bare-list": ("list",),
+    "unknown-word": ("detail",),
     "finish-length": ("chat", TASK),
     "refuse": ("chat", TASK),
 }

@@ -180,7 +180,8 @@ class _Batches:
         return json_reply(200, page["data"] if request.fault("bare-list") else page)
 
     def show(self, request: Request) -> Reply:
-        return json_reply(200, self._shown(self._engine.task(self._home.project, request.params["id"])))
+        batch = self._shown(self._engine.task(self._home.project, request.params["id"]))
+        return json_reply(200, {**batch, "status": request.worded(batch["status"])})
 
     def cancel(self, request: Request) -> Reply:
         return json_reply(200, self._shown(self._engine.cancel(self._home.project, request.params["id"])))

@@ -166,7 +166,8 @@ class _Calls:
         return _good({"taskList": [self._task(view) for view in page], "pageInfo": info})
 
     def detail(self, request: Request) -> Reply:
-        return _good(self._task(self._view(request)))
+        task = self._task(self._view(request))
+        return _good({**task, "runStatus": request.worded(task["runStatus"])})
 
     def stop(self, request: Request) -> Reply:
         view = self._view(request)
@@ -348,8 +349,7 @@ def _model(entry: models.Entry) -> dict[str, Any]:
     """A model with its only version.  What else is told of the version is the simulator's own."""
     told = listing.openai_model(entry)
     version = {
-        **{name: value for name, value in told.items() if name not in ("id", "object", "batch_price")},
-        "price": told["batch_price"],
+        **{name: value for name, value in told.items() if name not in ("id", "object")},
         "modelVersionId": _version(entry),
         "modelVersionName": entry["modelName"],
     }

@@ -257,7 +257,7 @@ def _task(view: View, request: Request) -> dict[str, Any]:
 
 def _word(view: View, request: Request) -> str:
     rule = request.fault("word")
-    return rule.spelling if view.status == SUCCEEDED and rule and rule.spelling else view.status
+    return rule.spelling if view.status == SUCCEEDED and rule and rule.spelling else request.worded(view.status)
 
 
 def _progress(view: View, request: Request) -> dict[str, Any]:

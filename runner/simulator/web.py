@@ -20,6 +20,7 @@ MAX_UPLOAD_BYTES = 1024 * 1024 * 1024
 MAX_DRAINED_BYTES = 64 * 1024 * 1024
 """How much of an unwanted body is read so that the connection can go on; beyond it the connection is closed."""
 CHUNK_BYTES = 256 * 1024
+UNKNOWN_WORD = "pondering"
 
 _LOG = logging.getLogger("runner.simulator")
 
@@ -122,6 +123,10 @@ class Request:
     def fault(self, do: str) -> Fault | None:
         """The rule that fires on this call and does ``do``."""
         return next((rule for rule in self.faults if rule.do == do), None)
+
+    def worded(self, status: str) -> str:
+        """The status to show: ``status``, unless a rule has it be a word that nobody knows."""
+        return UNKNOWN_WORD if self.fault("unknown-word") else status
 
 
 Handler = Callable[[Request], Reply]
