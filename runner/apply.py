@@ -460,7 +460,8 @@ class Apply:
     def _is_hopeless(self, task: Task) -> bool:
         """On its way, and nothing that this run could wait for."""
         silent = task.id in self._refused or task.provider in self._mute
-        return silent or task.stopped == "gave_up" or self._is_unresolved(task)
+        late = task.stopped == "gave_up" and not needs_us(self._world, task.provider)  # what is ours stops at once
+        return silent or late or self._is_unresolved(task)
 
     def _is_unresolved(self, task: Task) -> bool:
         """A start of which only a person can say whether it happened."""

@@ -189,7 +189,7 @@ def test_no_vectors(body: Any) -> None:
     assert body == "x" or (found.failure and found.failure.retryable)
 
 
-def response(*output: Any, status: str = "completed", **more: Any) -> dict[str, Any]:
+def response(*output: Any, status: str | None = "completed", **more: Any) -> dict[str, Any]:
     usage = {"input_tokens": 3, "output_tokens": 4}
     return {"object": "response", "status": status, "model": "g", "output": list(output), "usage": usage, **more}
 
@@ -261,6 +261,26 @@ def test_failed_rows_of_any_endpoint(path: str) -> None:
     rows = [line(rejected, status=400), line(None, error={"code": "batch_expired", "message": "m"})]
     failures = [decode(row, path).failure for row in rows]
     assert failures == [Failure("bad_param", "m", retryable=False), Failure("batch_expired", "m", retryable=True)]
+
+
+@pytest.mark.parametrize("path", [EMBED, RESPOND, ""])
+def test_a_row_of_a_local_runner(path: str) -> None:
+    """vLLM writes failures into the file of answers, without a body (F07)."""
+    response = {"status_code": 400, "request_id": "r", "body": None}
+    row = {"id": "vllm-1", "custom_id": "a", "response": response, "error": "max_tokens must be at least 1"}
+    found = decode(json.dumps(row).encode(), path)
+    assert (found.request, found.text) == ("a", None)
+    assert found.failure
+    assert (found.failure.message, found.failure.retryable) == ("max_tokens must be at least 1", False)
+
+
+@pytest.mark.parametrize("path", ["", RESPOND])
+def test_a_finish_reason_that_was_dropped(path: str) -> None:
+    """There is none, and that is no failure (F58)."""
+    chat = {"choices": [{"message": {"content": "hi"}}]}
+    body = response(said({"type": "output_text", "text": "hi"}), status=None) if path else chat
+    found = decode(line(body), path)
+    assert (found.text, found.finish_reason, found.failure) == ("hi", None, None)
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff{}", b"{}", b"[" * 100_000])

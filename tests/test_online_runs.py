@@ -146,6 +146,7 @@ def test_asked_to_stop(fake: FakeOnline, project: Project, number: signal.Signal
     assert process.returncode == 130, (out, err)
     assert b"Traceback" not in err
     assert project.state()["serial"]
+    fake.on_ask = lambda _: None
     project.finish()
     whole(project, 60)
     assert set(fake.twice()) <= {f"job asks {at}?" for at in range(5, 61, 10)}
@@ -280,7 +281,7 @@ def test_all_are_turned_away(fake: FakeOnline, project: Project) -> None:
 
 
 def test_a_row_that_fails_and_is_retried(fake: FakeOnline, project: Project) -> None:
-    """500s: asked as often as it may be, then failed; only `runner retry` asks again, whatever `attempts` says later."""
+    """500s: asked as often as it may be, then failed; only `runner retry` asks again, whatever `attempts` says."""
     fake.on_ask = lambda ask: error(500, "boom") if ask.question == "bad" else None
     project.spec(rows=["bad", "good"], model="m", retry={"attempts": 2})
     assert project.finish(code=7)["rows"]["job"]["failed"] == 1
@@ -364,7 +365,6 @@ def test_giving_up(fake: FakeOnline, project: Project) -> None:
     """Past `wait.give_up` the rest is missing, what was answered is kept, and nothing more is asked."""
     fake.pause = 0.1
     project.spec(rows=400, model="m", wait={"max": "1s", "give_up": "2s"})
-    project.finish(code=7)
     project.finish(code=7)
     came = len(fake.asks)
     assert 0 < came < 400

@@ -545,6 +545,25 @@ def test_after_an_unknown_file_nothing_else_is_asked_again(
     assert fake.names().count("create") == 2
 
 
+def test_a_gateway_that_counts_batches_as_calls(fake: FakeOpenAI, provider: Provider, job: Job) -> None:
+    """Not now, in the gateway's own words and for as long as it says; nothing was made (F20)."""
+    upload = provider.stage(job)
+
+    def limited(handler: Handler) -> None:
+        body = b'{"error": {"message": "Rate limit: 9000000 of 100000 TPM", "code": "429"}}'
+        handler.send_response(429)
+        handler.send_header("Retry-After", "60")
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    fake.knobs.fail = {"create": [limited]}
+    with pytest.raises(Busy, match="of 100000 TPM") as caught:
+        provider.start(job, upload)
+    assert caught.value.retry_after == 60
+    assert fake.names().count("create") == 1
+
+
 # Find
 
 
@@ -885,6 +904,16 @@ def test_a_cut_download(fake: FakeOpenAI, provider: Provider, job: Job) -> None:
 
     fake.knobs.fail = {"content": [half, half]}
     assert collected(provider, job) == whole
+
+
+def test_a_long_and_odd_file_id(fake: FakeOpenAI, provider: Provider, job: Job) -> None:
+    """It is passed on as it came, as one step of a path, and only to download (F44)."""
+    id = "bGl0ZWxsbV9wcm94eTo/" * 20 + "..;a=b+c%2F"
+    job = started(provider, job)
+    fake.keep(LINE, id)
+    fake.knobs.task = {"output_file_id": id, "request_counts": counts(1, 0)}
+    assert collected(provider, job) == LINE + b"\n"
+    assert fake.names()[-2:] == ["batch", "content"]
 
 
 def test_results_that_are_gone(fake: FakeOpenAI, provider: Provider, job: Job) -> None:

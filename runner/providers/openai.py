@@ -31,7 +31,7 @@ from runner.providers.loose import get, text
 from runner.providers.openai_batch import MOST_PAGES, STOPPING, Search, input_file_of, letters_of, progress_of
 from runner.providers.openai_results import collect
 from runner.providers.openai_upload import upload
-from runner.providers.openai_wire import FileUnknown, Wire, batch_path
+from runner.providers.openai_wire import FILE_UNKNOWN, Wire, batch_path
 from runner.result import Result
 
 GRACE = 900.0
@@ -131,9 +131,9 @@ class OpenAI:
         def ask() -> Reply | ProviderError:
             try:
                 return self._wire.call("POST", "/batches", retry=False, json=order, judge=self._wire.judge_start)
-            except FileUnknown:
-                raise
-            except ProviderError as error:  # only the one clear no above is ever asked again
+            except ProviderError as error:
+                if error.code == FILE_UNKNOWN:  # the one clear no that is asked again; nothing else ever is
+                    raise
                 return error
 
         reply = self._http.patiently(ask)

@@ -15,9 +15,8 @@ from runner.providers.dialects import Dialect
 from runner.providers.loose import get
 from runner.providers.openai_batch import is_queue_full, letters_of, word_of
 
-
-class FileUnknown(Busy):
-    """A clear no, and soon a yes: the file that was just uploaded is not known yet."""
+FILE_UNKNOWN = "file_not_known_yet"
+"""Code of the Busy that is a clear no, and soon a yes: the file was uploaded a moment ago."""
 
 
 @dataclass(frozen=True)
@@ -122,14 +121,14 @@ class Wire:
             raise
 
     def judge_start(self, reply: Reply) -> None:
-        """Noes that are a not-now: a full queue, and, as FileUnknown, a file that is too new."""
+        """Noes that are a not-now: a full queue, and, with a code of its own, a file that is too new."""
         try:
             self.judge(reply)
         except Refused as error:
             if is_queue_full(error.code, error.message):
                 raise Busy(error.message, code=error.code, where=error.where) from None
             if _speaks_of_unknown_file(error):
-                raise FileUnknown(error.message, code=error.code, where=error.where) from None
+                raise Busy(error.message, code=FILE_UNKNOWN, where=error.where) from None
             raise
 
 
