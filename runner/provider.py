@@ -104,6 +104,8 @@ class Job:
     staged: str = ""
     """The public part of what `stage` returned."""
     begun_at: float = 0.0
+    ended_at: float | None = None
+    """When we learnt that it ended (Unix seconds)."""
     attempts: int = 3
     """How often a request may be asked, where the asking is ours."""
     taken: frozenset[str] = frozenset()

@@ -44,6 +44,7 @@ def job_of(task: Task) -> Job:
         remote_id=task.remote_id,
         staged=task.marker,
         begun_at=task.begun_at,
+        ended_at=task.ended_at,
         attempts=task.attempts,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -880,6 +881,15 @@ def test_a_file_with_too_few_lines(fake: FakeOpenAI, provider: Provider, job: Jo
     ended(fake, job, b"", None, request_counts=counts(2, 1))
     with pytest.raises(Busy):
         collected(provider, job)
+
+
+def test_a_wrong_count_is_not_believed_for_ever(fake: FakeOpenAI, provider: Provider, job: Job) -> None:
+    """Answers that are here do not wait for others that may not exist; while the count is fresh, they do (F21)."""
+    job = started(provider, job)
+    ended(fake, job, LINE + b"\n", None, request_counts=counts(2, 1))
+    with pytest.raises(Unsure):
+        collected(provider, replace(job, ended_at=time.time() - 60))
+    assert collected(provider, replace(job, ended_at=time.time() - 3_600)) == LINE + b"\n"
 
 
 def test_rows_in_neither_file(fake: FakeOpenAI, provider: Provider, job: Job) -> None:

@@ -13,6 +13,7 @@ at https://platform.openai.com/docs/api-reference/batch.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from json import dumps
@@ -35,6 +36,8 @@ from runner.providers.openai_wire import FILE_UNKNOWN, Wire, batch_path
 from runner.result import Result
 
 GRACE = 900.0
+MISCOUNT = 900.0
+"""Seconds after its end for which a task's count of answers is believed against the lines that it hands over."""
 PAGE = "100"
 """Tasks of one page: the most that OpenAI and Zhipu give."""
 NO_LIST = (404, 405, 501)
@@ -180,7 +183,8 @@ class OpenAI:
         progress = progress_of(batch, job.requests, self._http.scrub)
         if not progress.phase.ended:
             raise Busy(f"task {job.remote_id} has not ended: it is {progress.raw}")
-        collect(self._wire, job.remote_id, batch, progress, sink)
+        strict = job.ended_at is None or time.time() - job.ended_at < MISCOUNT
+        collect(self._wire, job.remote_id, batch, progress, sink, strict=strict)
 
     def cancel(self, job: Job) -> bool:
         """Ask for a stop.  A task that has ended, or is about to stop, needs none."""

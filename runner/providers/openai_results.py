@@ -33,11 +33,14 @@ class Joined:
             self(b"\n")
 
 
-def collect(wire: Wire, remote_id: str, batch: Any, progress: Progress, sink: Callable[[bytes], object]) -> None:
+def collect(
+    wire: Wire, remote_id: str, batch: Any, progress: Progress, sink: Callable[[bytes], object], *, strict: bool
+) -> None:
     """Hand over every line of results of an ended task, answers and errors alike.
 
-    Raises Busy where it names no results although it must have some, Unsure where it hands over fewer than it
-    counts, Refused for a file that is gone.
+    Raises Busy where it names no results although it must have some, Refused for a file that is gone, and Unsure where
+    it hands over fewer than it counts.  Not ``strict``: its count is not believed any more, so that answers which are
+    here do not wait for others that may not exist.
     """
     joined = Joined(sink)
     answers = _WAYS[wire.dialect.results](wire, remote_id, batch, joined)
@@ -47,7 +50,7 @@ def collect(wire: Wire, remote_id: str, batch: Any, progress: Progress, sink: Ca
         owed, have = int(progress.phase is Phase.SUCCEEDED), joined.lines
     if owed and not have:
         raise Busy(f"task {remote_id} has answers, and names no results yet")
-    if have < owed:
+    if have < owed and strict:
         raise Unsure(f"the results of task {remote_id} are {have:,} lines for {owed:,} answers")
 
 

@@ -266,11 +266,11 @@ class FakeOnline:
             with self._lock:
                 self._flying -= 1
 
-    def wait_for(self, asks: int, patience: float = 20.0) -> None:
-        """Until so many askings have come in."""
+    def wait_for(self, asks: int, of: str = "", patience: float = 30.0) -> None:
+        """Until so many askings have come in, of questions that begin with ``of``."""
         end = time.monotonic() + patience
-        while len(self.asks) < asks:
-            assert time.monotonic() < end, f"only {len(self.asks)} of {asks} came in"
+        while (came := sum(ask.question.startswith(of) for ask in list(self.asks))) < asks:
+            assert time.monotonic() < end, f"only {came} of {asks} came in"
             time.sleep(0.005)
 
     def twice(self) -> dict[str, int]:
