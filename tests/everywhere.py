@@ -40,7 +40,6 @@ ONLINE = ("online", "online-stream", "alaya")
 OPENAI = tuple(name for name in NAMES if name.startswith("openai-"))
 
 OURS = "its tasks are ours: there is nothing at the provider but single questions"
-TWO_FILES = "answers and failures come in one file, which is always there"
 OBJECT = "its task is not OpenAI's batch object; tests of its own hold what its fields may look like"
 
 LACKS: Mapping[str, Mapping[str, str]] = {
@@ -53,6 +52,11 @@ LACKS: Mapping[str, Mapping[str, str]] = {
             ("openai-siliconflow", "openai-litellm"), "its list may leave tasks out, so that it proves nothing"
         ),
     },
+    "doubt": {
+        name: OURS if name in ONLINE else "its list of tasks says whether one was made"
+        for name in NAMES
+        if name not in ("wanqing", "openai-siliconflow", "openai-litellm")
+    },
     "cancel": dict.fromkeys(("wanqing", "simulator"), "no call that stops a task is documented"),
     "batch": {name: OURS if name in ONLINE else OBJECT for name in NAMES if name not in OPENAI},
     "question": {name: "its questions travel in tasks" for name in NAMES if name not in ONLINE},
@@ -60,7 +64,10 @@ LACKS: Mapping[str, Mapping[str, str]] = {
         **dict.fromkeys(ONLINE, OURS),
         "anthropic": "each request is checked as it is made, and a batch does not fail as a whole",
     },
-    "key": {},
-    "spelling": {name: "only Wanqing's document leaves the spelling open" for name in NAMES},
+    "processing": {
+        name: OURS if name in ONLINE else "no state of a file is documented that has to be waited for"
+        for name in NAMES
+        if name != "openai-azure"
+    },
 }
 """What a scenario may need → who does not have it, and why."""

@@ -455,9 +455,19 @@ def test_names_alone(fake: FakeAlaya, door: AlayaDoor, models: Any) -> None:
     assert door.catalogue() == Catalogue((Offer("m"),))
 
 
-@pytest.mark.parametrize("told", [{"status": "stopped"}, {"instance": [{"baseModelReady": False}]}, {"serviceUrl": ""}])
+@pytest.mark.parametrize("status", ["stopped", "stoping", "failed"])
+def test_a_deployment_that_is_down_has_no_models(fake: FakeAlaya, door: AlayaDoor, status: str) -> None:
+    """A plan for it could not be carried out, so that it is an error before anything is begun."""
+    fake.add(status=status)
+    with pytest.raises(RunnerError, match=r"deployment .* is (stopped|stopping|failed)"):
+        door.catalogue()
+
+
+@pytest.mark.parametrize(
+    "told", [{"status": "starting"}, {"instance": [{"baseModelReady": False}]}, {"serviceUrl": ""}]
+)
 def test_an_endpoint_that_is_not_there_is_not_asked(fake: FakeAlaya, door: AlayaDoor, told: Any) -> None:
-    """A plan may be made while the deployment is down."""
+    """A plan may be made while the deployment starts."""
     fake.add(**told)
     assert door.catalogue() == Catalogue((Offer("m"),))
     assert fake.names() == ["detail"]

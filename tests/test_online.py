@@ -23,6 +23,7 @@ from runner.errors import CredentialsError, Refused, RunnerError
 from runner.model import Offer
 from runner.project import ProviderConfig, SecretRef
 from runner.provider import Absent, Found, Job, Message, Part, Phase, Progress, Question
+from runner.providers import fanout
 from runner.providers.door import Target
 from runner.providers.listing import parse_listing
 from runner.providers.online import Online, header_of, url_of
@@ -353,7 +354,7 @@ LASTING = {
     "empty": (as_json(completion(None)), "empty_answer"),
     "cut": (Reply(cut=True), "no_answer"),
     "busy": (busy(), "rate_limit_exceeded"),
-    "no code": (Reply(503, b""), "http_503"),
+    "no code": (Reply(502, b""), "http_502"),
 }
 
 
@@ -364,7 +365,7 @@ def test_what_lasts_fails_in_the_end(fake: FakeOnline, desk: Open, reply: Reply,
     results = answered(desk(), ["bad 1", "bad 2", "good"], attempts=2)
     assert failures(results) == [(code, True, True)] * 2
     assert texts(results)[2] == "re: good"
-    turned_away = reply.status in (429, 503)  # that counts only while nobody else is answered
+    turned_away = reply.status == 429  # that counts only while nobody else is answered
     assert fake.asked["bad 1"] > 2 if turned_away else fake.asked["bad 1"] == 2
     assert fake.asked["good"] == 1
 
@@ -469,6 +470,34 @@ def test_failures_before_the_first_answer_are_kept_back(fake: FakeOnline, desk: 
     results = answered(one, [f"q{at}" for at in range(15)], attempts=1)
     assert len(failures(results)) == 9
     assert len(results) == 15
+
+
+def test_nobody_listens_any_more(fake: FakeOnline, desk: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a connection for long it gives up; no question counts as asked for it, and none is failed."""
+    monkeypatch.setattr(fanout, "UNREACHABLE", (1.0, 1.0))
+    one = desk(concurrency=4)
+    job = one.give(["a", "b", "c"], attempts=1)
+    fake.close()
+    stopped(one, match="cannot connect")
+    assert one.online.check(job).failed == 0
+    fake.open()
+    again = desk()
+    again.jobs = one.jobs
+    again.work()
+    assert texts(again.results()) == ["re: a", "re: b", "re: c"]
+
+
+def test_a_pause_in_the_middle(fake: FakeOnline, desk: Open) -> None:
+    """It vanishes and comes back soon: it is asked on soon, too, as no refused connection counts as an overload."""
+    one = desk(concurrency=8)
+    one.give([f"q{at}" for at in range(40)], attempts=1)
+    fake.close()
+    one.online.work(one.jobs)
+    time.sleep(0.5)
+    fake.open()
+    one.work()
+    assert texts(one.results()) == [f"re: q{at}" for at in range(40)]
+    assert not fake.twice()
 
 
 @contextmanager

@@ -251,7 +251,7 @@ def test_a_service_completes_texts(client: Client) -> None:
     assert reply.json()["choices"][0]["text"] == client.ask("svc-1").json()["choices"][0]["message"]["content"]
 
 
-@pytest.mark.parametrize("key", ["", "key-of-svc-expert"])
+@pytest.mark.parametrize("key", ["", "a-key-of-another"])
 def test_a_service_wants_its_own_key(client: Client, key: str) -> None:
     """In the header apiKey; that of another does not do, and neither does a bearer."""
     assert client.ask("svc-1", key=key).status_code == 401

@@ -84,10 +84,13 @@ def test_fields_of_the_standard() -> None:
     assert read([stream]) == ['{"a":\n1}', " two blanks"]
 
 
-def test_a_chunk_over_several_lines() -> None:
-    """A chunk that is spread over `data:` lines is one chunk."""
-    spread = json.dumps(delta("hello", finish="stop"), indent=1).replace("\n", "\ndata: ")
-    assert text_of(assembled([f"data: {spread}\n\n".encode()])) == "hello"
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_chunk_over_several_lines(end: str) -> None:
+    """A chunk that is spread over `data:` lines is one chunk, even if a packet ends within a line end."""
+    spread = json.dumps(delta("hello", finish="stop"), indent=1).replace("\n", f"{end}data: ")
+    stream = f"data: {spread}{end}{end}".encode()
+    assert text_of(assembled([stream])) == "hello"
+    assert text_of(assembled([stream[at : at + 1] for at in range(len(stream))])) == "hello"
 
 
 def test_the_last_event_needs_no_empty_line() -> None:

@@ -176,13 +176,7 @@ class AlayaDoor:
     def open(self) -> Target | NotYet:
         """Raises RunnerError for a deployment that will not come up by itself."""
         deployment = self._deployment()
-        if deployment.status in DOWN:
-            told = self._http.scrub(f"{self._service_id} ({deployment.name})", 200)
-            raise RunnerError(
-                f"deployment {told} of provider {self._config.name} is {deployment.status}",
-                where=str(self._config.place),
-                hint=DOWN[deployment.status],
-            )
+        self._require_up(deployment)
         if deployment.status != "running":
             return NotYet(self._http.scrub(deployment.status, 60) or "in no state that it tells")
         if not deployment.ready:
@@ -192,13 +186,27 @@ class AlayaDoor:
         return self._target(deployment)
 
     def catalogue(self) -> Catalogue:
-        """The names that it serves, with what its own list says of them; without names, that list."""
+        """The names that it serves, with what its own list says of them; without names, that list.
+
+        Raises RunnerError for a deployment that is down: a plan for it could not be carried out.
+        """
         deployment = self._deployment()
+        self._require_up(deployment)
         listed = self._listed(deployment)
         if not deployment.served:
             return listed
         told = {offer.id: offer for offer in listed.offers}
         return Catalogue(tuple(told.get(name) or Offer(name) for name in deployment.served))
+
+    def _require_up(self, deployment: Deployment) -> None:
+        if deployment.status in DOWN:
+            name = self._http.scrub(deployment.name, 100)
+            told = self._service_id if name in ("", self._service_id) else f"{self._service_id} ({name})"
+            raise RunnerError(
+                f"deployment {told} of provider {self._config.name} is {deployment.status}",
+                where=str(self._config.place),
+                hint=DOWN[deployment.status],
+            )
 
     def _listed(self, deployment: Deployment) -> Catalogue:
         if deployment.ready and deployment.url:

@@ -284,7 +284,7 @@ class Anthropic:
             elif reply.status == 413:
                 error.hint = f"set max_bytes of provider {self.name} in runner.yaml lower"
             elif reply.status == 404 and f"{BATCHES}/" in reply.where:
-                error.hint = "a batch is seen only with a key of the workspace that it was made in"
+                error.message += "; it is seen only with a key of the workspace that it was made in"
             raise
 
 

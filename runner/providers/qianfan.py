@@ -255,7 +255,12 @@ class Qianfan:
     # The wire
 
     def _task(self, remote_id: str) -> RemoteTask:
-        found = self._ask("DescribeBatchInferenceTask", {"taskId": remote_id})
+        try:
+            found = self._ask("DescribeBatchInferenceTask", {"taskId": remote_id})
+        except Refused as error:
+            if not error.credentials:
+                error.message += "; it is seen only with a key of the account that it was made in"
+            raise
         if not isinstance(found, dict):
             raise Unsure(f"the answer to a question after task {remote_id} holds no task")
         return parse_task(found)

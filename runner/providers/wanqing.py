@@ -314,7 +314,12 @@ class Wanqing:
 
     def _task(self, remote_id: str) -> dict[str, Any]:
         """The task object.  It echoes the key that created it, which is dropped here."""
-        task = self._ask("GET", self._tasks(remote_id), retry=True)
+        try:
+            task = self._ask("GET", self._tasks(remote_id), retry=True)
+        except Refused as error:
+            if not error.credentials:
+                error.message += "; it is seen only with a key of the project that it was made in"
+            raise
         if key := text(get(task, "authorizations", "apiKey")):
             self._http.hide(key)
         return {name: value for name, value in task.items() if name != "authorizations"}

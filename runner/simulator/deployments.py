@@ -6,6 +6,7 @@ time to start, and any may be cancelled.  The simulator forgets both when it sto
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ class Deployment:
     @property
     def key(self) -> str:
         """What callers of the model show.  The real service tells it in clear, too."""
-        return f"key-of-{self.id}"
+        return hashlib.sha256(self.id.encode()).hexdigest()[:32]
 
     @property
     def kind(self) -> str:
