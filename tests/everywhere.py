@@ -16,7 +16,9 @@ DIALECTS = (
 """Those whose paths the simulator serves."""
 FACTS = [
     {"id": "mi-9", "family": "Qwen3", "context": "32k", "price": {"input": 0.1, "output": 0.1, "currency": "CNY"}},
+    {"id": "mi-3", "family": "Qwen2.5-VL"},
 ]
+"""What the team knows of models, for who lists none.  Lists say more of them."""
 
 
 def providers(url: str) -> dict[str, dict[str, Any]]:

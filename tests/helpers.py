@@ -305,10 +305,11 @@ class Served:
 
 
 @contextmanager
-def serving(folder: Path, speed: float = 50) -> Iterator[Served]:
+def serving(folder: Path, speed: float = 50, answers: Path | None = None) -> Iterator[Served]:
     """`runner simulate` as a process of its own."""
     folder.mkdir(parents=True, exist_ok=True)
-    process = spawn("simulate", "--data", str(folder), "--speed", str(speed), cwd=folder)
+    known = [] if answers is None else ["--answers", str(answers)]
+    process = spawn("simulate", "--data", str(folder), "--speed", str(speed), *known, cwd=folder)
     try:
         assert process.stdout is not None
         line = process.stdout.readline().decode()

@@ -23,7 +23,7 @@ from runner.errors import CredentialsError, Refused, RunnerError
 from runner.model import Offer
 from runner.project import ProviderConfig, SecretRef
 from runner.provider import Absent, Found, Job, Message, Part, Phase, Progress, Question
-from runner.providers import fanout
+from runner.providers import asking
 from runner.providers.door import Target
 from runner.providers.listing import parse_listing
 from runner.providers.online import Online, header_of, url_of
@@ -474,7 +474,7 @@ def test_failures_before_the_first_answer_are_kept_back(fake: FakeOnline, desk: 
 
 def test_nobody_listens_any_more(fake: FakeOnline, desk: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a connection for long it gives up; no question counts as asked for it, and none is failed."""
-    monkeypatch.setattr(fanout, "UNREACHABLE", (1.0, 1.0))
+    monkeypatch.setattr(asking, "UNREACHABLE", (1.0, 1.0))
     one = desk(concurrency=4)
     job = one.give(["a", "b", "c"], attempts=1)
     fake.close()

@@ -14,7 +14,7 @@ from runner.edge.http import Reply
 from runner.errors import Busy, Refused, Unsure
 from runner.providers.chat import decode_line
 from runner.providers.queue import answer_line
-from runner.providers.verdict import Again, Halt, Settled, Verdict, cannot_go_on, judge, misfortune
+from runner.providers.verdict import Again, Halt, Settled, Verdict, cannot_go_on, casts_doubt, judge, misfortune
 
 
 def said(status: int, body: Any, **headers: str) -> tuple[Reply, Any]:
@@ -183,21 +183,23 @@ def test_a_refused_key_ends_it() -> None:
     assert "wrong key" in found.error.message
 
 
-@pytest.mark.parametrize(
-    ("status", "exit_code"),
-    [(403, 4), (404, 1), (405, 1), (301, 1), (307, 1), (400, None), (422, None), (413, None)],
-)
-def test_first_replies_that_speak_of_the_endpoint(status: int, exit_code: int | None) -> None:
-    """No such address, model or method, or a redirect: no question can be answered there.  A 400 is about its row."""
+@pytest.mark.parametrize(("status", "exit_code"), [(403, 4), (404, 1), (405, 1), (301, 1), (307, 1)])
+def test_replies_that_may_speak_of_the_endpoint(status: int, exit_code: int) -> None:
+    """No such address, model or method, or a redirect: where nothing else was ever said, nothing can be answered."""
     reply, body = said(status, complaint("nope", "no such model"))
-    reply = Reply(reply.status, reply.headers, reply.data, reply.where, keyed=True)
     settled = judge(reply, body)
     assert isinstance(settled, Settled)
+    assert casts_doubt(reply)
     error = cannot_go_on(reply, settled)
-    assert (error and error.exit_code) == exit_code
-    if error is not None:
-        assert "no such model" in error.message
-        assert error.hint
+    assert error.exit_code == exit_code
+    assert "no such model" in error.message
+    assert error.hint
+
+
+@pytest.mark.parametrize("status", [200, 400, 413, 422, 429, 500])
+def test_replies_about_a_row(status: int) -> None:
+    """They say nothing of the endpoint."""
+    assert not casts_doubt(said(status, complaint("nope", "no"))[0])
 
 
 def test_calls_without_a_reply() -> None:

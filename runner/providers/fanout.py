@@ -1,97 +1,25 @@
-"""Ask an endpoint all that some queues hold, many at once, in a thread of its own.
-
-An answer counts once it is on disk: only then is its place in flight given to another question.  So a process that is
-killed at any moment leaves no more questions to be asked a second time than were in flight.
-"""
+"""Ask an endpoint all that some queues hold, in a thread of its own, so that the rest of a run can go on meanwhile."""
 
 from __future__ import annotations
 
 import asyncio
-import heapq
-import math
-import random
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from json import loads
 from pathlib import Path
 from threading import Lock, Thread
-from typing import Any
+from typing import TypeVar, cast
 
-from runner.edge.asking import Asker
-from runner.edge.http import Reply
-from runner.errors import Busy, ProviderError, Refused, RunnerError
+from runner.errors import ProviderError, Refused, RunnerError
 from runner.provider import Job
+from runner.providers.asking import LOOK, Manner, Run, Work
 from runner.providers.door import NotYet, Target
-from runner.providers.pace import Pace, used_up
-from runner.providers.queue import Question, Queue, Tally, answer_line, error_line
-from runner.providers.sse import Assembly, Events
-from runner.providers.verdict import Again, Halt, Settled, Verdict, cannot_go_on, judge, misfortune
-from runner.result import Usage
+from runner.providers.queue import Queue, Tally
 
-BACK_OFF = 0.5
-"""Seconds before the second try; doubled for each further one, times 0.5 to 1.5."""
-LONGEST_BACK_OFF = 60.0
-TURNED_AWAY = 10
-"""So many times its attempts a question may be turned away while others are answered."""
-LATELY = 1.0
-"""Seconds before a question was asked in which another one's answer still shows that others are answered."""
-UNREACHABLE = (15.0, 120.0)
-"""Seconds without a connection after which it is given up: before the first answer, and after it."""
+T = TypeVar("T")
+
 AHEAD = 64
 """So many tasks are held open at once: each of them takes files."""
-LANDING = 30.0
-"""Seconds that what is in flight may still take once nothing more is to be asked."""
-LOOK = 2.0
-"""Seconds between two looks at an endpoint that is not there yet, and at whether a task was cancelled."""
-
-
-@dataclass(frozen=True)
-class Manner:
-    """How an endpoint is asked.  Times in seconds."""
-
-    concurrency: int
-    stream: bool
-    timeout: float
-    """Until a whole answer is there."""
-    silence: float
-    """Without a byte."""
-
-
-@dataclass
-class _Work:
-    """A task that is being worked on."""
-
-    job: Job
-    queue: Queue
-    feed: Iterator[Question]
-    answered: int = 0
-    failed: int = 0
-    in_flight: int = 0
-    """Asked, or waiting for another try."""
-    fed: bool = False
-    """All that it holds has been taken up."""
-
-    @property
-    def finished(self) -> bool:
-        return self.fed and not self.in_flight
-
-
-@dataclass(order=True)
-class _Try:
-    """A question in its so-manieth asking, due at a time of the monotonic clock."""
-
-    due: float
-    number: int
-    work: _Work = field(compare=False)
-    question: Question = field(compare=False)
-    asked: int = field(default=0, compare=False)
-    """Askings that count."""
-    turned_away: int = field(default=0, compare=False)
-    since: float = field(default=math.inf, compare=False)
-    """When its last asking ended, or its first began."""
 
 
 class Fanout:
@@ -109,10 +37,10 @@ class Fanout:
         self._manner = manner
         self._scrub = scrub
         self._lock = Lock()
-        self._work: dict[str, _Work] = {}
+        self._work: dict[str, Work] = {}
         self._thread: Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._run: _Run | None = None
+        self._run: Run | None = None
         self._halted: RunnerError | None = None
         self._word = ""
 
@@ -134,7 +62,7 @@ class Fanout:
         if self._thread is not None and self._thread.is_alive():
             return
         if any(not work.finished for work in self._work.values()):
-            self._run = _Run(self._manner, self._works, self._scrub)
+            self._run = Run(self._manner, self._works, self._scrub)
             self._thread = Thread(target=self._main, name="asking", daemon=True)
             self._thread.start()
 
@@ -152,6 +80,12 @@ class Fanout:
         with self._lock:
             work = self._work.get(task)
             return work is not None and not work.finished and self._halted is None
+
+    def is_through(self, task: str) -> bool:
+        """Whether all that the queue of a task holds came to something."""
+        with self._lock:
+            work = self._work.get(task)
+            return work is not None and work.finished
 
     @property
     def word(self) -> str:
@@ -202,14 +136,14 @@ class Fanout:
         if target is not None:
             await self._run.all(target, self._url)
 
-    def _works(self) -> list[_Work]:
+    def _works(self) -> list[Work]:
         with self._lock:
             return list(self._work.values())
 
-    async def _target(self, run: _Run) -> Target | None:
+    async def _target(self, run: Run) -> Target | None:
         """The endpoint, once it is there; None if asked to rest before.  Raises RunnerError if it does not come."""
         while not run.resting:
-            found = await asyncio.to_thread(self._open_door)
+            found = await _in_daemon(self._open_door)
             if isinstance(found, Target):
                 self._word = ""
                 return found
@@ -224,7 +158,33 @@ class Fanout:
         return None
 
 
-def _taken_up(job: Job, queue: Queue) -> _Work | None:
+async def _in_daemon(call: Callable[[], T]) -> T:
+    """The call's outcome, from a thread that does not keep the process from ending."""
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[T] = loop.create_future()
+
+    def tell(result: T | None, error: BaseException | None) -> None:
+        if outcome.done():
+            return
+        if error is not None:
+            outcome.set_exception(error)
+        else:
+            outcome.set_result(cast(T, result))
+
+    def run() -> None:
+        result, failure = None, None
+        try:
+            result = call()
+        except Exception as error:
+            failure = error
+        with suppress(RuntimeError):  # nobody waits any more
+            loop.call_soon_threadsafe(tell, result, failure)
+
+    Thread(target=run, name="door", daemon=True).start()
+    return await outcome
+
+
+def _taken_up(job: Job, queue: Queue) -> Work | None:
     """A task that is ours to ask from now on; None while another process asks it, or where it need not be asked."""
     try:
         if not queue.exists or queue.cancelled or not queue.acquire():
@@ -234,7 +194,7 @@ def _taken_up(job: Job, queue: Queue) -> _Work | None:
         queue.release()
         return None
     tally = queue.tally()
-    return _Work(job, queue, queue.questions(answered), tally.answered, tally.failed)
+    return Work(job, queue, queue.questions(answered), tally.answered, tally.failed)
 
 
 def _final(error: Exception) -> RunnerError:
@@ -254,355 +214,3 @@ def _disk(error: OSError) -> RunnerError:
         where=str(error.filename or ""),
         hint="What was written before is kept: mend the cause and apply again.",
     )
-
-
-class _Run:
-    """The event loop's side: what is in flight, what waits for another try, what is being written."""
-
-    def __init__(self, manner: Manner, works: Callable[[], list[_Work]], scrub: Callable[..., str]) -> None:
-        self._manner = manner
-        self._works = works
-        self._scrub = scrub
-        self._pace = Pace(manner.concurrency)
-        self._again: list[_Try] = []
-        self._flying: set[asyncio.Task[None]] = set()
-        self._changed = asyncio.Event()
-        self._number = 0
-        self._answers = 0
-        self._answered_at = -math.inf
-        self._doubtful: list[tuple[_Try, Again]] = []
-        """Given up since the last answer."""
-        self._unreachable_since: float | None = None
-        self._rates: deque[tuple[float, int, int]] = deque([(time.monotonic(), 0, 0)], maxlen=600)
-        self._halt: Exception | None = None
-        self._last_look = 0.0
-        self._book = _Book()
-        self._ends_at = math.inf
-
-    def rest(self, patience: float) -> None:
-        """Ask nothing more, and drop what is in flight after so long.  From any thread; :meth:`wake` makes it heard."""
-        self._ends_at = time.monotonic() + patience
-
-    @property
-    def resting(self) -> bool:
-        return self._ends_at < math.inf
-
-    def wake(self) -> None:
-        self._changed.set()
-
-    async def nap(self, seconds: float) -> None:
-        """Sleep, or until something happens."""
-        self._changed.clear()
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._changed.wait(), max(0.0, seconds))
-
-    async def all(self, target: Target, url: Callable[[Target, str], str]) -> None:
-        """Ask until nothing is left, or until told to rest.  Raises RunnerError for what waiting does not cure."""
-        asker = Asker(self._manner.concurrency, self._scrub)
-        writer = asyncio.create_task(self._book.write())
-        try:
-            while not self.resting and self._halt is None:
-                if writer.done():
-                    break
-                now = time.monotonic()
-                one = self._next(now)
-                if one is None:
-                    if not self._flying and not self._again and all(work.fed for work in self._works()):
-                        await self._believe_failures()
-                        break
-                    await self.nap(self._pause(now))
-                    continue
-                flight = asyncio.create_task(self._fly(asker, target, url, one))
-                self._flying.add(flight)
-                flight.add_done_callback(self._landed)
-            await self._let_land()
-        finally:
-            self._book.close()
-            await writer
-            await asker.close()
-        if self._halt is not None:
-            raise self._halt
-
-    async def _let_land(self) -> None:
-        """Give what is in flight its time, then drop it: it will be asked again."""
-        until = time.monotonic() + LANDING
-        while self._flying and (left := min(until, self._ends_at) - time.monotonic()) > 0:
-            await self.nap(left)
-        for flight in list(self._flying):
-            flight.cancel()
-        if self._flying:
-            await asyncio.wait(self._flying)
-
-    def _landed(self, flight: asyncio.Task[None]) -> None:
-        self._flying.discard(flight)
-        if not flight.cancelled() and (error := flight.exception()) is not None:
-            self._halt = self._halt or (error if isinstance(error, Exception) else RunnerError(repr(error)))
-        self._changed.set()
-
-    # What is next
-
-    def _next(self, now: float) -> _Try | None:
-        """The next question to ask now, if any may be asked."""
-        if len(self._flying) >= self._pace.limit or now < self._pace.not_before:
-            return None
-        if self._again and self._again[0].due <= now:
-            return heapq.heappop(self._again)
-        works = self._works()
-        if now - self._last_look > LOOK:
-            self._last_look = now
-            self._drop_cancelled(works)
-        for work in works:
-            if work.fed:
-                continue
-            question = next(work.feed, None)
-            if question is not None:
-                work.in_flight += 1
-                self._number += 1
-                return _Try(now, self._number, work, question)
-            work.fed = True
-        return None
-
-    def _drop_cancelled(self, works: Sequence[_Work]) -> None:
-        for work in works:
-            if work.finished or not work.queue.cancelled:
-                continue
-            work.fed = True
-            waiting = [one for one in self._again if one.work is work]
-            self._again = [one for one in self._again if one.work is not work]
-            heapq.heapify(self._again)
-            self._let_go(work, len(waiting))
-
-    @staticmethod
-    def _let_go(work: _Work, count: int = 1) -> None:
-        """So many questions of it are no longer on their way."""
-        work.in_flight -= count
-        if work.finished:
-            work.queue.release()
-
-    def _pause(self, now: float) -> float:
-        """How long nothing can be asked, as far as can be told; whatever lands ends the pause."""
-        if len(self._flying) >= self._pace.limit:
-            return LOOK
-        due = min([one.due for one in self._again[:1]], default=now + LOOK)
-        return min(LOOK, max(due, self._pace.not_before) - now)
-
-    # One asking
-
-    async def _fly(self, asker: Asker, target: Target, url: Callable[[Target, str], str], one: _Try) -> None:
-        reply: Reply | None = None
-        one.since = min(one.since, time.monotonic())
-        try:
-            reply, body = await self._ask(asker, target, url, one.question)
-            verdict: Verdict = judge(reply, body)
-        except Refused:
-            raise
-        except ProviderError as error:
-            verdict = self._unheard(error)
-        if reply is not None:
-            self._unreachable_since = None
-            if (wait := used_up(reply.headers)) is not None:
-                self._pace.wait(time.monotonic(), wait)
-        if isinstance(verdict, Settled) and reply is not None and not self._answers:
-            verdict = self._first(reply, verdict)
-        await self._act(one, verdict)
-
-    async def _ask(
-        self, asker: Asker, target: Target, url: Callable[[Target, str], str], question: Question
-    ) -> tuple[Reply, Any]:
-        body = question.body
-        events, assembly = Events(), Assembly()
-
-        def on_event(packet: bytes) -> None:
-            for data in events.feed(packet):
-                assembly.add(data)
-
-        if self._manner.stream:
-            body = b'%b,"stream":true,"stream_options":{"include_usage":true}}' % body[:-1]
-        reply = await asker.ask(
-            url(target, question.path),
-            target.headers,
-            body,
-            silence=self._manner.silence,
-            whole=self._manner.timeout,
-            on_event=on_event if self._manner.stream else None,
-        )
-        if reply.data or not self._manner.stream:
-            return reply, _json(reply.data)
-        for data in events.end():
-            assembly.add(data)
-        if assembly.error is not None:
-            return reply, {"error": assembly.error}
-        return reply, assembly.body() if assembly.complete else None
-
-    def _unheard(self, error: ProviderError) -> Verdict:
-        """A call that came to no reply.  No connection for long ends the run."""
-        if isinstance(error, Busy):
-            now = time.monotonic()
-            since = self._unreachable_since = self._unreachable_since or now
-            if now - since > UNREACHABLE[self._answers > 0]:
-                hint = "What was answered is kept: apply again once it can be reached."
-                return Halt(RunnerError(error.message, where=error.where, hint=hint))
-            self._pace.wait(now, min(8.0, 0.5 + (now - since) / 2))
-        return misfortune(error)
-
-    def _first(self, reply: Reply, settled: Settled) -> Verdict:
-        error = cannot_go_on(reply, settled)
-        return settled if error is None else Halt(error)
-
-    # What it came to
-
-    async def _act(self, one: _Try, verdict: Verdict) -> None:
-        if isinstance(verdict, Halt):
-            self._halt = self._halt or self._scrubbed(verdict.error)
-            return
-        now = time.monotonic()
-        if isinstance(verdict, Settled):
-            self._pace.hear(now, refused=False)
-            await self._keep(one, verdict)
-            return
-        others_answered = self._answered_at > one.since - LATELY
-        one.since = now
-        if verdict.code != "unreachable":  # nothing was sent then, and `_unheard` says when to knock again
-            self._pace.hear(now, refused=True)
-            if verdict.turned_away and others_answered and one.turned_away < TURNED_AWAY * one.work.job.attempts:
-                one.turned_away += 1
-            else:
-                one.asked += 1
-        if one.asked >= one.work.job.attempts:
-            self._give_up(one, verdict)
-            return
-        one.due = now + self._back_off(one, verdict)
-        heapq.heappush(self._again, one)
-
-    def _back_off(self, one: _Try, verdict: Again) -> float:
-        jitter = 0.5 + random.random()  # noqa: S311 - spreads load, keeps no secret
-        own = min(LONGEST_BACK_OFF, BACK_OFF * 2.0 ** max(0, one.asked + min(one.turned_away, 4) - 1)) * jitter
-        return own if verdict.pause is None else verdict.pause + 0.1 * own
-
-    def _give_up(self, one: _Try, verdict: Again) -> None:
-        """Tried as often as it may be.  That is believed once another question was answered, or none is left.
-
-        An endpoint that answers nobody is not well: it is not asked on, and none of its failures is laid to a row.
-        """
-        self._doubtful.append((one, verdict))
-        if len(self._doubtful) >= max(20, self._manner.concurrency):
-            self._halt = self._halt or RunnerError(
-                f"the last {len(self._doubtful)} questions all came to nothing: {self._scrub(verdict.reason)}",
-                hint="What was answered is kept, the rest is not asked: apply again once the endpoint is well.",
-            )
-
-    async def _believe_failures(self) -> None:
-        doubtful, self._doubtful = self._doubtful, []
-        await asyncio.gather(
-            *[self._record(one, self._failure_line(one, verdict), ok=False) for one, verdict in doubtful]
-        )
-
-    def _failure_line(self, one: _Try, verdict: Again) -> bytes:
-        id, settled = one.question.id, verdict.settled
-        if settled is not None:
-            return answer_line(id, settled.status, settled.body, ok=False, attempts=one.asked, exhausted=True)
-        error = {"code": verdict.code, "message": self._scrub(verdict.reason, 1_000)}
-        return error_line(id, error, attempts=one.asked, exhausted=True)
-
-    async def _keep(self, one: _Try, settled: Settled) -> None:
-        ok = settled.failure is None
-        line = answer_line(
-            one.question.id, settled.status, settled.body, ok=ok, attempts=one.asked + 1, exhausted=False
-        )
-        await self._record(one, line, ok=ok)
-        self._answers += 1
-        self._answered_at = time.monotonic()
-        self._count(settled.usage)
-        await self._believe_failures()
-
-    async def _record(self, one: _Try, line: bytes, *, ok: bool) -> None:
-        """Returns when the line is on disk."""
-        await self._book.enter(one.work.queue, line)
-        one.work.answered += ok
-        one.work.failed += not ok
-        self._let_go(one.work)
-
-    def _scrubbed(self, error: RunnerError) -> RunnerError:
-        error.message = self._scrub(error.message, 600)
-        error.args = (error.message,)
-        return error
-
-    # How fast it goes
-
-    def _count(self, usage: Usage) -> None:
-        now = time.monotonic()
-        tokens = (usage.input_tokens or 0) + (usage.output_tokens or 0)
-        at, rows, before = self._rates[-1]
-        if now - at < 0.5 and len(self._rates) > 1:
-            self._rates[-1] = (at, rows + 1, before + tokens)
-        else:
-            self._rates.append((now, 1, tokens))
-
-    def tempo(self) -> str:
-        """Over the last half minute or so."""
-        now = time.monotonic()
-        recent = [(at, rows, tokens) for at, rows, tokens in list(self._rates) if now - at < 30]
-        if len(recent) < 2:
-            return ""
-        span = max(now - recent[0][0], 0.5)
-        rows, tokens = sum(one[1] for one in recent) / span, sum(one[2] for one in recent) / span
-        return (
-            f"{rows:,.0f} rows/s, {tokens:,.0f} tokens/s"
-            if rows >= 10
-            else f"{rows:.1f} rows/s, {tokens:,.0f} tokens/s"
-        )
-
-
-class _Book:
-    """Writes answers: all that came in while the last ones were being flushed go to disk together."""
-
-    def __init__(self) -> None:
-        self._entries: list[tuple[Queue, bytes, asyncio.Future[None]]] = []
-        self._wake = asyncio.Event()
-        self._closed = False
-
-    async def enter(self, queue: Queue, line: bytes) -> None:
-        """Returns when the line is on disk.  Raises OSError."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._entries.append((queue, line, done))
-        self._wake.set()
-        await asyncio.shield(done)
-
-    def close(self) -> None:
-        self._closed = True
-        self._wake.set()
-
-    async def write(self) -> None:
-        while self._entries or not self._closed:
-            await self._wake.wait()
-            self._wake.clear()
-            entries, self._entries = self._entries, []
-            if not entries:
-                continue
-            error = await asyncio.to_thread(_append, entries)
-            for _, _, done in entries:
-                if done.cancelled():
-                    continue
-                if error is None:
-                    done.set_result(None)
-                else:
-                    done.set_exception(error)
-
-
-def _append(entries: Sequence[tuple[Queue, bytes, asyncio.Future[None]]]) -> OSError | None:
-    by_queue: dict[str, tuple[Queue, list[bytes]]] = {}
-    for queue, line, _ in entries:
-        by_queue.setdefault(queue.task, (queue, []))[1].append(line)
-    try:
-        for queue, lines in by_queue.values():
-            queue.append(lines)
-    except OSError as error:
-        return error
-    return None
-
-
-def _json(data: bytes) -> Any:
-    try:
-        return loads(data)
-    except (ValueError, RecursionError):
-        return None

@@ -37,8 +37,9 @@ from runner.provider import (
     Upload,
 )
 from runner.providers import chat
+from runner.providers.asking import Manner
 from runner.providers.door import Door, NotYet, Target
-from runner.providers.fanout import Fanout, Manner
+from runner.providers.fanout import Fanout
 from runner.providers.hands import Hands, limits_of, secret_of
 from runner.providers.listing import parse_listing
 from runner.providers.queue import Queue, is_exhausted
@@ -121,6 +122,7 @@ class Online:
     def check(self, job: Job) -> Progress:
         """How far it is, by this run's own count or else by what lies on disk."""
         queue = self._queue(job)
+        through = self._fanout.is_through(job.task)  # before it is counted: then the count is final
         tally = self._fanout.tally(job.task)
         if tally is None:
             if not queue.exists:
@@ -131,6 +133,8 @@ class Online:
             phase, raw = Phase.SUCCEEDED, "answered"
         elif queue.cancelled and not self._is_asked(job, queue):
             phase, raw = Phase.CANCELLED, "cancelled"
+        elif through:
+            raise Refused(f"the queue of task {job.task} is damaged: it lacks requests", where=str(self._folder))
         return Progress(phase, raw, job.requests, tally.answered, tally.failed)
 
     def verify(self, job: Job, remote_id: str) -> None:
@@ -186,11 +190,12 @@ def url_of(target: Target, path: str) -> str:
     A base URL that has a version in its path, or is itself the address of completions, is complete: only what follows
     the version is added.
     """
-    given = target.base_url.rstrip("/")
+    address, mark, query = target.base_url.partition("?")
+    given = address.rstrip("/")
     base = given.removesuffix("/completions").removesuffix("/chat")
     if base != given or re.search(r"/v\d+(alpha|beta)?\d*(/|$)", urlsplit(base).path):
-        return base + path.removeprefix("/v1")
-    return base + path
+        path = path.removeprefix("/v1")
+    return base + path + mark + query
 
 
 def listed_at(http: Http, target: Target) -> Catalogue:

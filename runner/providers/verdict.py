@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from json import dumps
 from typing import Any
 
-from runner.edge.http import Reply, judge_status, retry_after
+from runner.edge.http import Reply, retry_after
 from runner.errors import Busy, ProviderError, Refused, RunnerError
 from runner.providers.chat import decode_body, is_retryable
 from runner.providers.loose import first_text, get
@@ -90,19 +90,18 @@ def misfortune(error: ProviderError) -> Again:
     return Again(error.message, "no_answer")
 
 
-def cannot_go_on(reply: Reply, settled: Settled) -> RunnerError | None:
-    """Of the first replies of a run: whether they say that no question can be answered here."""
-    if reply.status not in (403, 404, 405) and not 300 <= reply.status < 400:
-        return None
-    try:
-        judge_status(reply)
-    except Refused as error:
-        error.message = settled.failure.message if settled.failure else error.message
-        error.hint = error.hint or "compare base_url, the model and the key with what the endpoint expects"
-        return error
-    except ProviderError:
-        pass
-    return None
+def casts_doubt(reply: Reply) -> bool:
+    """Whether a no may be about the endpoint, such as a wrong path or model, rather than about the question."""
+    return reply.status in (403, 404, 405) or 300 <= reply.status < 400
+
+
+def cannot_go_on(reply: Reply, settled: Settled) -> RunnerError:
+    """What such a no means where the endpoint never said anything else."""
+    message = settled.failure.message if settled.failure else f"answered {reply.status}"
+    hint = "compare base_url, the model and the key in runner.yaml with what the endpoint expects"
+    if reply.status == 403:
+        return Refused(message, where=reply.where, hint=hint, credentials=True)
+    return RunnerError(message, where=reply.where, hint=hint)
 
 
 def _speaks_of(code: str, words: tuple[str, ...]) -> bool:
