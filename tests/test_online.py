@@ -156,6 +156,7 @@ def failures(results: Iterable[Result]) -> list[tuple[str, bool, bool]]:
         ("http://h/chat/completions", "http://h/chat/completions", "http://h/models"),
         ("http://h/v1/completions", "http://h/v1/chat/completions", "http://h/v1/models"),
         ("http://h/gateway", "http://h/gateway/v1/chat/completions", "http://h/gateway/v1/models"),
+        ("http://h/v1?version=3", "http://h/v1/chat/completions?version=3", "http://h/v1/models?version=3"),
         ("http://v1.h/vision", "http://v1.h/vision/v1/chat/completions", "http://v1.h/vision/v1/models"),
     ],
 )
@@ -470,6 +471,44 @@ def test_failures_before_the_first_answer_are_kept_back(fake: FakeOnline, desk: 
     results = answered(one, [f"q{at}" for at in range(15)], attempts=1)
     assert len(failures(results)) == 9
     assert len(results) == 15
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_no_to_one_row_where_others_are_answered(fake: FakeOnline, desk: Open, status: int) -> None:
+    """An endpoint that answers has nothing against its address or key: the row has failed, even as the last one."""
+    fake.on_ask = lambda ask: error(status, "moderation") if ask.question == "last" else None
+    one = desk(concurrency=1)
+    job = one.give(["a", "b", "last"])
+    assert (one.work()[0].failed, failures(one.results())) == (1, [("moderation", False, False)])
+    fake.on_ask = lambda ask: error(status, "moderation") if ask.question == "alone" else None
+    again = desk(concurrency=1)
+    again.give(["c", "alone"], "t-2")
+    again.work(lambda: again.online.check(again.jobs[0]).succeeded == 1)
+    again.online.rest(1.0)
+    later = desk(concurrency=1)
+    later.jobs = again.jobs
+    assert later.work()[0].failed == 1
+    assert one.online.check(job).phase is Phase.SUCCEEDED
+
+
+def test_an_endpoint_that_vanishes(fake: FakeOnline, desk: Open) -> None:
+    """Its model is gone half-way: the rest is not asked, and no row is failed for it."""
+    fake.on_ask = lambda ask: error(404, "model_not_found") if ask.number > 5 else None
+    one = desk(concurrency=2)
+    job = one.give([f"q{at}" for at in range(100)])
+    stopped(one, match="all came to nothing")
+    assert len(fake.asks) < 40
+    assert (one.online.check(job).succeeded, one.online.check(job).failed) == (5, 0)
+
+
+def test_a_queue_that_lacks_requests(fake: FakeOnline, desk: Open) -> None:
+    """Whoever shortened the file: it is said, and not waited for without end."""
+    one = desk()
+    job = one.give(["a", "b", "c"])
+    (file,) = one.folder.rglob("requests.jsonl")
+    file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:2]))
+    with pytest.raises(Refused, match=f"queue of task {job.task} is damaged"):
+        one.work()
 
 
 def test_nobody_listens_any_more(fake: FakeOnline, desk: Open, monkeypatch: pytest.MonkeyPatch) -> None:
