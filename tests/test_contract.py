@@ -10,13 +10,13 @@ import inspect
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from everywhere import KEYS, LACKS, NAMES, ONLINE, OPENAI, providers
+from everywhere import KEYS, LACKS, NAMES, ONLINE, providers
 from helpers import Done, Project, Served
 
 from runner.edge.http import Http
@@ -649,7 +649,7 @@ def test_a_question_that_is_refused(place: Place) -> None:
     place.project.spec(rows=5)
     place.faults(on("chat", "400", after=2, message="too rude"))
     assert place.finish(code=7)["job"] == counts(succeeded=4, failed=1)
-    assert [("failed", False)] == [(status, again) for status, _, again in reasons(place).values()]
+    assert [(status, again) for status, _, again in reasons(place).values()] == [("failed", False)]
     place.is_at_rest(billed=4)
 
 

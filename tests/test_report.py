@@ -434,7 +434,7 @@ STATE = State(
     "L",
     batches={"gone": BatchState()},
     tasks={
-        "t-1": a_task(phase=OPEN, raw="Running", remote_id="r-1", begun_at=100.0),
+        "t-1": a_task(phase=OPEN, raw="Running", progress=(3, 1, 1), remote_id="r-1", begun_at=100.0),
         "t-2": a_task("t-2", batch="b", phase=COLLECTED, counts=(2, 1, 0), begun_at=50.0),
         "t-3": a_task("t-3", batch="b", phase=ENDED, ending="failed", error="quota", requests=1_000, begun_at=10.0),
     },
@@ -451,6 +451,7 @@ def test_status_as_json() -> None:
             "remote_id": remote,
             "phase": phase,
             "requests": requests,
+            "done": 2 if id == "t-1" else None,
             "provider": "demo",
             "model": "m",
             "name": made.name,
@@ -477,9 +478,9 @@ def test_status_as_json() -> None:
 def test_status_as_text() -> None:
     """Rows by spec, then the tasks that are not at rest, oldest first."""
     assert status_lines(STATE, ["a"], now=100.0 + 7_300)[-3:] == [
-        "TASK  SPEC  PHASE           REQUESTS  REMOTE ID  BEGUN",
-        "t-3   b     ended           1,000     -          2h ago",
-        "t-1   a     open (Running)  3         r-1        2h ago",
+        "TASK  SPEC  PHASE           DONE  REQUESTS  REMOTE ID  BEGUN",
+        "t-3   b     ended           -     1,000     -          2h ago",
+        "t-1   a     open (Running)  2     3         r-1        2h ago",
     ]
     assert status_lines(State(), [], now=0.0) == ["There is no state yet.  Next:", "    runner plan"]
 
@@ -495,8 +496,8 @@ def test_ages(age: float, text: str) -> None:
 def test_a_table_of_tasks() -> None:
     """With the time when no age is asked for, wide and hostile names in line; without tasks there is no head."""
     lines = task_table([a_task("t-1", batch="中文"), a_task("t-2", batch=NASTY, begun_at=2_000.0)])
-    assert lines[1] == f"t-1   中文{' ' * (len(CLEAN) - 4)}  begun  3         -          1970-01-01 00:16:40Z"
-    assert lines[2] == f"t-2   {CLEAN}  begun  3         -          1970-01-01 00:33:20Z"
+    assert lines[1] == f"t-1   中文{' ' * (len(CLEAN) - 4)}  begun  -     3         -          1970-01-01 00:16:40Z"
+    assert lines[2] == f"t-2   {CLEAN}  begun  -     3         -          1970-01-01 00:33:20Z"
     assert task_table([]) == []
 
 

@@ -44,6 +44,7 @@ def _task_json(task: Task) -> dict[str, Any]:
         "remote_id": task.remote_id or None,
         "phase": task.phase,
         "requests": task.requests,
+        "done": _done(task),
         "provider": task.provider,
         "model": task.model,
         "name": task.name,
@@ -65,7 +66,7 @@ def task_table(tasks: Iterable[Task], now: float | None = None) -> list[str]:
     rows = [_cells(task, now) for task in _by_age(tasks)]
     if not rows:
         return []
-    head = ("TASK", "SPEC", "PHASE", "REQUESTS", "REMOTE ID", "BEGUN")
+    head = ("TASK", "SPEC", "PHASE", "DONE", "REQUESTS", "REMOTE ID", "BEGUN")
     widths = [max(width(row[column]) for row in (head, *rows)) for column in range(len(head))]
     return [
         "  ".join(cell + " " * (size - width(cell)) for cell, size in zip(row, widths, strict=True)).rstrip()
@@ -78,7 +79,14 @@ def _cells(task: Task, now: float | None) -> tuple[str, ...]:
     if now is not None:
         begun = f"{_age(now - task.begun_at)} ago"
     phase = f"{task.phase} ({task.raw})" if task.raw and task.phase == "open" else task.phase
-    return tuple(map(plain, (task.id, task.batch, phase, f"{task.requests:,}", task.remote_id or "-", begun)))
+    done = "-" if (count := _done(task)) is None else f"{count:,}"
+    return tuple(map(plain, (task.id, task.batch, phase, done, f"{task.requests:,}", task.remote_id or "-", begun)))
+
+
+def _done(task: Task) -> int | None:
+    """Requests that came to something, as the provider counted them when it was last asked; None: it did not say."""
+    _, succeeded, failed = task.progress
+    return None if succeeded is None and failed is None else (succeeded or 0) + (failed or 0)
 
 
 def _age(seconds: float) -> str:

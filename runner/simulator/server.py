@@ -23,7 +23,7 @@ from runner.simulator.faults import Fault, Faults, parse_faults, read_faults
 from runner.simulator.memory import Memory
 from runner.simulator.web import App, Wire
 
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.02
 """How long `stop` may take to be noticed."""
 
 
