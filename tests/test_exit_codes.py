@@ -358,7 +358,7 @@ def test_8_at_the_timeout(project: Project, server: Served) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_130_when_interrupted(tmp_path: Path, server: Served, number: signal.Signals) -> None:
-    """SIGINT and SIGTERM end an apply that waits with 130 and a word on stderr; the next one goes on from there."""
+    """SIGINT and SIGTERM end an apply that waits with 130 and a word on stderr; the next goes on from there (F23)."""
     name = f"stopped-{number}"
     project = Project(tmp_path, {"demo": server.provider()})
     project.spec(name, rows=3)

@@ -103,7 +103,7 @@ def test_every_cell_of_a_matrix(fake: FakeOnline, project: Project) -> None:
 
 
 def test_killed_again_and_again(fake: FakeOnline, project: Project, tmp_path: Path) -> None:
-    """SIGKILL in the middle, three times, and a torn last line: only what was in flight is asked twice.
+    """SIGKILL in the middle, three times, and a torn last line: only what was in flight is asked twice (F32).
 
     The output is, byte for byte, that of a run that nobody disturbed.
     """

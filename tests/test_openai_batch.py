@@ -21,7 +21,7 @@ def progress(**batch: Any) -> Progress:
 WORDS = {
     Phase.QUEUED: "validating Validating queued Queuing pending",
     Phase.RUNNING: "in_progress IN_PROGRESS PROGRESS Running finalizing cancelling Stopping dreaming",
-    Phase.SUCCEEDED: "completed COMPLETED Completed Done",
+    Phase.SUCCEEDED: "completed COMPLETED Completed Done PartiallyCompleted PARTIALLY_SUCCEEDED",
     Phase.FAILED: "failed FAILED Failed",
     Phase.EXPIRED: "expired EXPIRED Expired",
     Phase.CANCELLED: "cancelled canceled Stopped",
@@ -30,7 +30,7 @@ WORDS = {
 
 @pytest.mark.parametrize(("phase", "word"), [(phase, word) for phase, words in WORDS.items() for word in words.split()])
 def test_status_words(phase: Phase, word: str) -> None:
-    """Any case, Baidu's and Novita's own; an unknown word is kept and means that the task goes on (F36)."""
+    """Any case, Baidu's and Novita's own; an unknown word is kept and means that the task goes on (F36, F39)."""
     found = progress(status=word)
     assert (found.phase, found.raw) == (phase, word)
 

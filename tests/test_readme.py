@@ -39,17 +39,23 @@ def test_the_selected_specs_exist() -> None:
 
 
 def test_the_real_provider_takes_ten_lines(tmp_path: Path) -> None:
-    """The example for Wanqing is valid as it stands, with a spec of this repository."""
-    yaml = blocks("yaml")[-1]
-    assert "type: wanqing" in yaml
-    assert len(yaml.splitlines()) <= 10
-    (tmp_path / "runner.yaml").write_text(yaml)
+    """The example for Wanqing is valid as it stands, with a spec of this repository, and so is every other in its place;
+    the same spec then goes to any of them by one word."""
+    spec, wanqing, others, models = blocks("yaml")
+    assert "type: wanqing" in wanqing
+    assert len(wanqing.splitlines()) <= 10
     (tmp_path / "specs").mkdir()
     (tmp_path / "specs" / "rows.jsonl").write_text('{"question": "1 + 1?"}\n')
-    spec = blocks("yaml")[0].replace("specs/data/gsm8k_test.jsonl", "specs/rows.jsonl")
+    spec = spec.replace("specs/data/gsm8k_test.jsonl", "specs/rows.jsonl")
     (tmp_path / "specs" / "a.yaml").write_text(re.sub(r"^response:\n.*\n", "", spec, flags=re.MULTILINE))
-    done = call("-C", str(tmp_path), "validate")
-    assert done.code == 0, done.out
+    names = re.findall(r"^  (\w+):", wanqing + others, re.MULTILINE)
+    assert names == ["wanqing", "maas", "alaya", "qianfan", "openai", "claude"]
+    for name in names:
+        text = (wanqing + others).replace("{provider: wanqing}", f"{{provider: {name}}}")
+        (tmp_path / "runner.yaml").write_text(text.replace("    bos:", f"{models}    bos:"))
+        done = call("-C", str(tmp_path), "validate")
+        assert done.code == 0, done.out
+        assert call("-C", str(tmp_path), "render", "gsm8k-graded-brief", "--limit", "1").code == 0
 
 
 @pytest.mark.parametrize("word", ["Wanqing", "simulator"])

@@ -34,6 +34,8 @@ PHASES: Mapping[str, Phase] = {
     "completed": Phase.SUCCEEDED,
     "done": Phase.SUCCEEDED,
     "succeeded": Phase.SUCCEEDED,
+    "partiallycompleted": Phase.SUCCEEDED,  # Bedrock's and Gemini's, which gateways stand in front of
+    "partiallysucceeded": Phase.SUCCEEDED,
     "failed": Phase.FAILED,
     "expired": Phase.EXPIRED,
     "cancelled": Phase.CANCELLED,
