@@ -757,7 +757,7 @@ def test_check_is_patient(fake: FakeAnthropic, provider: Anthropic, job: Job) ->
     assert provider.check(job).phase is Phase.RUNNING
     with pytest.raises(Refused) as caught:
         provider.check(replace(job, remote_id="msgbatch_99"))
-    assert "key of the workspace" in caught.value.hint
+    assert "key of the workspace" in caught.value.message
 
 
 def test_verify(fake: FakeAnthropic, provider: Anthropic, job: Job) -> None:

@@ -39,13 +39,13 @@ def test_the_selected_specs_exist() -> None:
 
 
 def test_the_real_provider_takes_ten_lines(tmp_path: Path) -> None:
-    """The example for Wanqing is valid as it stands, with a spec of this repository, and so is every other in its place;
+    """The example for Wanqing is valid as it stands, with a spec of this repository, and so is any other in its place;
     the same spec then goes to any of them by one word."""
     spec, wanqing, others, models = blocks("yaml")
     assert "type: wanqing" in wanqing
     assert len(wanqing.splitlines()) <= 10
     (tmp_path / "specs").mkdir()
-    (tmp_path / "specs" / "rows.jsonl").write_text('{"question": "1 + 1?"}\n')
+    (tmp_path / "specs" / "rows.jsonl").write_text('{"question": "How many?"}\n')
     spec = spec.replace("specs/data/gsm8k_test.jsonl", "specs/rows.jsonl")
     (tmp_path / "specs" / "a.yaml").write_text(re.sub(r"^response:\n.*\n", "", spec, flags=re.MULTILINE))
     names = re.findall(r"^  (\w+):", wanqing + others, re.MULTILINE)
