@@ -429,9 +429,10 @@ def test_answers_about_a_task_that_say_nothing(place: Place) -> None:
     collected once its end is told (F29, F36)."""
     place.project.spec(rows=3)
     place.project.apply()
-    place.faults(on("detail", "garbage"), on("detail", "unknown-word", times=None))
-    assert place.project.apply()["rows"]["job"]["pending"] == 3
-    assert [task["phase"] for task in place.tasks()] == ["open"]
+    for do in ("garbage", "unknown-word"):
+        place.faults(on("detail", do), on("detail", "unknown-word", times=None))
+        assert place.project.apply()["rows"]["job"]["pending"] == 3
+        assert [task["phase"] for task in place.tasks()] == ["open"]
     place.faults()
     assert place.finish()["job"] == counts(succeeded=3)
     place.is_at_rest(billed=3)
