@@ -33,6 +33,8 @@ def _guards(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for name, folder in {"HOME": ".", "XDG_CONFIG_HOME": ".config", "XDG_CACHE_HOME": ".cache"}.items():
             patch.setenv(name, str(home / folder))
         patch.setenv("TZ", "UTC")
+        patch.setenv("SSL_CERT_FILE", "")  # nobody's certificates, which every process would take long to read
+        patch.setenv("SSL_CERT_DIR", str(home))
         patch.setenv("COLUMNS", "80")
         patch.setattr(socket, "getaddrinfo", _resolve_loopback_only)
         yield

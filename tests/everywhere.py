@@ -8,8 +8,6 @@ from typing import Any
 KEY = {"env": "TEST_KEY"}
 KEYS = {"TEST_KEY": "key-of-a-test-0123456789", "TEST_ACCESS": "AKDEMO", "TEST_SECRET": "SKDEMO"}
 """Variables that the providers below name."""
-VARIABLES = {**KEYS, "SSL_CERT_FILE": "", "SSL_CERT_DIR": "/nowhere"}
-"""The environment: those, and nobody's certificates, which take long to read and which no test here needs."""
 PAIR = {"access_key": {"env": "TEST_ACCESS"}, "secret_key": {"env": "TEST_SECRET"}}
 DIALECTS = (
     *("openai", "azure", "groq", "together", "kimi", "dashscope", "zhipu", "siliconflow", "doubleword", "litellm"),

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from everywhere import KEYS, LACKS, NAMES, ONLINE, OPENAI, VARIABLES, providers
+from everywhere import KEYS, LACKS, NAMES, ONLINE, OPENAI, providers
 from helpers import Done, Project, Served
 
 from runner.edge.http import Http
@@ -110,7 +110,7 @@ class Place:
 
 @pytest.fixture
 def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    for name, value in VARIABLES.items():
+    for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
     with Simulator(tmp_path / "simulator", speed=SPEED) as simulator:
         project = Project(tmp_path / "project", {"it": providers(simulator.url)[request.param]})

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from everywhere import NAMES, ONLINE, VARIABLES, providers
+from everywhere import KEYS, NAMES, ONLINE, providers
 from helpers import Project, Served, serving
 
 REPOSITORY = Path(__file__).parent.parent
@@ -118,7 +118,7 @@ def assert_asked_once(server: Served, requests: int, *, samples: int = 0) -> Non
 
 @pytest.fixture(autouse=True)
 def keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in VARIABLES.items():
+    for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
 
 

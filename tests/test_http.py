@@ -366,6 +366,15 @@ def test_a_download_follows_redirects_and_leaves_the_key_behind(http: Http, serv
     assert (got, [seen.headers["apikey"] for seen in server.seen]) == (b"here", ["k", "k"])
 
 
+def test_a_page_in_the_place_of_json_is_asked_again(http: Http, serve: Serve) -> None:
+    """Where JSON is due, a gateway's page is no success: asked again while that does no harm, and never a crash."""
+    replies = iter([says(200, b"<html>"), says(200, b'{"a": 1}')])
+    server = serve(lambda handler: next(replies)(handler))
+    assert http.call("GET", server.url, retry=True, in_json=True).json() == {"a": 1}
+    with pytest.raises(Unsure, match="is not JSON"):
+        http.call("GET", serve(says(200, b"<html>")).url, retry=False, in_json=True)
+
+
 def test_a_circle_of_redirects_ends(http: Http, serve: Serve) -> None:
     """And is no reason to try again."""
     with pytest.raises(Refused, match="more than 5 redirects"):

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from runner.edge.http import CONNECT_TIMEOUT, LARGEST_REPLY, LOOPBACK, Reply, outcomes, shown
+from runner.edge.http import CONNECT_TIMEOUT, LARGEST_REPLY, LOOPBACK, Reply, outcomes, shown, ssl_context
 from runner.errors import Unsure
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Asker:
         import httpx
 
         logging.getLogger("httpx").setLevel(logging.WARNING)  # below that it logs URLs
-        context = httpx.create_ssl_context()
+        context = ssl_context()
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=EACH)
         self._scrub = scrub
         self._clients = [

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import random
 import re
 import time
@@ -25,6 +26,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from functools import cache
 from json import dumps, loads
 from pathlib import Path
 from threading import Lock
@@ -35,6 +37,8 @@ from runner.edge.secrets import Scrubber
 from runner.errors import Busy, ProviderError, Refused, Unsure
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
 T = TypeVar("T")
@@ -160,11 +164,13 @@ class Http:
         content: bytes | Path | None = None,
         timeout: float = READ_TIMEOUT,
         judge: Callable[[Reply], None] = judge_status,
+        in_json: bool = False,
     ) -> Reply:
         """Send one request and read the whole answer.
 
         ``content`` as a path is streamed from that file with its length announced.  ``timeout``: seconds of silence.
         ``judge`` raises for a reply that is no success.  ``retry``: the call may be made twice without harm.
+        ``in_json``: a success that is not JSON, such as a gateway's page, is none.
         """
         url = _with_query(url, params)
         headers = {name.lower(): value for name, value in (headers or {}).items()}
@@ -172,8 +178,12 @@ class Http:
             content = dumps(json, ensure_ascii=False, allow_nan=False).encode()
             headers.setdefault("content-type", "application/json")
 
+        def strictly(reply: Reply) -> None:
+            judge(reply)
+            reply.json()
+
         def ask() -> Reply:
-            return self._once(method, url, headers, content, timeout, judge, keep=retry)
+            return self._once(method, url, headers, content, timeout, strictly if in_json else judge, keep=retry)
 
         return self.patiently(ask) if retry else ask()
 
@@ -278,7 +288,7 @@ class Http:
         with self._lock:
             if not self._clients:
                 logging.getLogger("httpx").setLevel(logging.WARNING)  # below that it logs URLs, tokens included
-                context = httpx.create_ssl_context()
+                context = ssl_context()
                 for kept in (True, False):
                     self._clients[kept] = httpx.Client(
                         verify=context,
@@ -394,6 +404,18 @@ def _timeout(read: float) -> httpx.Timeout:
     import httpx
 
     return httpx.Timeout(read, connect=CONNECT_TIMEOUT)
+
+
+def ssl_context() -> ssl.SSLContext:
+    """One for all clients of a process: reading the certificates takes longer than many a call."""
+    return _ssl_context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+
+
+@cache
+def _ssl_context(_file: str | None, _folder: str | None) -> ssl.SSLContext:
+    import httpx
+
+    return httpx.create_ssl_context()
 
 
 def same_origin(one: str, other: str) -> bool:

@@ -273,6 +273,7 @@ class Anthropic:
             content=content,
             timeout=timeout,
             judge=self._judge,
+            in_json=method == "GET",
         )
 
     def _judge(self, reply: Reply) -> None:

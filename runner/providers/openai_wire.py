@@ -41,6 +41,7 @@ class Wire:
         content: Path | None = None,
         timeout: float = READ_TIMEOUT,
         judge: Callable[[Reply], None] | None = None,
+        in_json: bool = False,
     ) -> Reply:
         return self.http.call(
             method,
@@ -52,6 +53,7 @@ class Wire:
             content=content,
             timeout=timeout,
             judge=judge or self.judge,
+            in_json=in_json,
         )
 
     def ask(
@@ -62,7 +64,7 @@ class Wire:
         judge: Callable[[Reply], None] | None = None,
     ) -> Any:
         """The answer to a question that may be asked again."""
-        return self.call(method, path, retry=True, params=params, judge=judge).json()
+        return self.call(method, path, retry=True, params=params, judge=judge, in_json=True).json()
 
     def download(self, path: str, sink: Callable[[bytes], object]) -> None:
         self.http.download(self._url(path), sink, headers=self._key())
@@ -72,7 +74,7 @@ class Wire:
 
         Raises Unsure where that is not the description of a task.
         """
-        reply = self.call("GET", batch_path(remote_id), retry=True, judge=self.judge_task)
+        reply = self.call("GET", batch_path(remote_id), retry=True, judge=self.judge_task, in_json=True)
         batch = self.unwrapped(reply.json())
         if not word_of(batch):
             raise Unsure(f"the answer to a question for task {remote_id} describes none", where=reply.where)

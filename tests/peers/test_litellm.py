@@ -18,6 +18,7 @@ import pytest
 from helpers import Project
 
 LITELLM = os.environ["LITELLM_PROXY"]
+_ENVIRONMENT = dict(os.environ)
 KEY = "sk-only-for-this-test-7f3a91c2"
 CONFIG = f"""
 model_list:
@@ -40,7 +41,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         process = subprocess.Popen(
             [LITELLM, "--config", "config.yaml", "--host", "127.0.0.1", "--port", str(port)],
             cwd=folder,
-            env={**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True"},
+            env={**_ENVIRONMENT, "LITELLM_LOCAL_MODEL_COST_MAP": "True"},
             stdout=log,
             stderr=log,
         )
