@@ -27,7 +27,7 @@ from runner.result import Counts
 from runner.state import ON_THE_WAY, Checked, Coverage, Covered, Declared, Event, Pinned, State, Stopped, Voided, fold
 from runner.submit import Submission
 from runner.tally import estimate_counts
-from runner.task import ABANDONED, COLLECTED, ENDED, OPEN, STAGED, VOID, Task
+from runner.task import ABANDONED, COLLECTED, ENDED, ON_ITS_WAY, OPEN, STAGED, VOID, Task
 from runner.workers import Workers, needs_us
 
 _AT_ONCE = 8
@@ -417,14 +417,14 @@ class Apply:
 
     def _due(self) -> Callable[[Task], bool]:
         """Tasks that this run is about and whose provider may politely be asked again."""
-        tasks, about = self._tasks(STAGED, OPEN, ENDED), self._about()
+        tasks, about = self._tasks(*ON_ITS_WAY), self._about()
         due = self._polling.due(tasks, self._traits(), self._world.clock.now())
         return lambda task: task.provider in due and about(task)
 
     def _pause(self) -> float:
         """Seconds until there is somebody to ask, or something to send."""
         now = self._world.clock.now()
-        waiting = [task for task in self._tasks(STAGED, OPEN, ENDED) if self._worth(task.provider)]
+        waiting = [task for task in self._tasks(*ON_ITS_WAY) if self._worth(task.provider)]
         pause = self._polling.pause(waiting, self._traits(), now)
         return max(0.05, min(pause, self._not_before - now) if self._left else pause)
 

@@ -8,8 +8,8 @@ from runner.provider import Traits
 from runner.state import Checked, Event
 from runner.task import Task
 
-LONGEST = 60.0
-"""Seconds after which somebody is asked in any case."""
+NOBODY = 1.0
+"""Seconds to wait where there is nobody to ask, such as for another run to go on."""
 
 
 class Polling:
@@ -27,7 +27,7 @@ class Polling:
 
     def pause(self, waiting: Iterable[Task], traits: Mapping[str, Traits], now: float) -> float:
         """Seconds until the first of them may be asked again."""
-        return min((when - now for when in self._next(waiting, traits, now).values()), default=LONGEST)
+        return min((when - now for when in self._next(waiting, traits, now).values()), default=NOBODY)
 
     def obey(self, events: Iterable[Event], tasks: Mapping[str, Task], now: float) -> None:
         """Some providers say when they want to be asked again."""

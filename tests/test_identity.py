@@ -220,8 +220,9 @@ def test_another_providers_name_is_another_request(project: Project) -> None:
 
 @pytest.fixture
 def market(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Project, FakeWanqing]]:
-    """A project on a Wanqing whose models a test may change, its requests already sent."""
+    """A project on a Wanqing whose models a test may change, its requests already sent, and not yet answered."""
     fake = FakeWanqing()
+    fake.knobs.task = {"status": "running"}
     monkeypatch.setenv("FAKE_KEY", KEY)
     settings = {"type": "wanqing", "base_url": fake.url, "project_id": PROJECT, "api_key": {"env": "FAKE_KEY"}}
     project = Project(tmp_path, {"demo": settings})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from builders import a_task
 
-from runner.polling import LONGEST, Polling, politely
+from runner.polling import NOBODY, Polling, politely
 from runner.provider import Phase, Progress, ShardLimits, Traits
 from runner.state import Checked
 from runner.task import OPEN, Task
@@ -56,5 +56,5 @@ def test_a_provider_may_say_when() -> None:
 
 def test_nobody_to_ask() -> None:
     """Then something else ends the waiting."""
-    assert Polling().pause([], {}, 0) == LONGEST
+    assert Polling().pause([], {}, 0) == NOBODY
     assert Polling().due([opened(provider="gone")], {}, 0) == set()
