@@ -24,8 +24,21 @@ from runner.provider import Traits
 from runner.refresh import News, job_of, refresh
 from runner.resolve import Options, Resolved, resolve
 from runner.result import Counts
-from runner.state import ON_THE_WAY, Checked, Coverage, Covered, Declared, Event, Pinned, State, Stopped, Voided, fold
-from runner.submit import Submission
+from runner.state import (
+    ON_THE_WAY,
+    Checked,
+    Coverage,
+    Covered,
+    Declared,
+    Event,
+    Pinned,
+    State,
+    Stopped,
+    Stopping,
+    Voided,
+    fold,
+)
+from runner.submit import Report, Submission
 from runner.tally import estimate_counts
 from runner.task import ABANDONED, COLLECTED, ENDED, ON_ITS_WAY, OPEN, STAGED, VOID, Task
 from runner.workers import Workers, needs_us
@@ -35,6 +48,8 @@ _PROGRESS_EVERY = 10.0
 """Seconds between two writes of the state that tell of nothing but progress."""
 _NO_ROOM = 60.0
 """Seconds after which what a provider had no room for is sent again."""
+_LONGEST_PAUSE = 300.0
+"""Seconds between two tries at a provider that stays busy."""
 _GROUP = 16
 """Events of finished collects that travel in one write of the state."""
 
@@ -53,11 +68,15 @@ class Apply:
         *,
         selected: Callable[[Task], bool],
         options: Options,
+        deadline: float | None = None,
         submits: bool = True,
         resubmits: bool = True,
     ) -> None:
-        """``submits``: false over a limit.  ``resubmits``: a start that turns out not to have happened is made again
-        in this run, which an approval by digest does not cover."""
+        """``deadline``: when `--timeout` is over (Unix seconds).  ``submits``: false over a limit.
+
+        ``resubmits``: a start that turns out not to have happened is made again in this run, which an approval by
+        digest does not cover.
+        """
         self._world = world
         self._journal = journal
         self._believed = believed
@@ -65,6 +84,7 @@ class Apply:
         self._news = news
         self._selected = selected
         self._options = options
+        self._deadline = deadline
         self._submits = submits
         self._resubmits = submits and resubmits
         self._left: set[str] = set()
@@ -74,6 +94,8 @@ class Apply:
         self._skipped: set[str] = set()
         self._mute = set(news.errors)
         """Providers that cannot be asked."""
+        self._busy = 0
+        """Rounds in a row in which a provider was busy."""
         self._not_before = 0.0
         """When a busy provider may be asked again (Unix seconds)."""
         self._waits_for_all = True
@@ -112,23 +134,26 @@ class Apply:
         self._cover()
         self._publish()
 
-    def until_quiet(self, deadline: float | None, *, all: bool = True) -> None:
-        """Look again and again until nothing is on its way; past ``deadline`` (Unix seconds) the rest is left.
+    def until_quiet(self, *, all: bool = True) -> None:
+        """Look again and again until nothing is on its way; past the deadline the rest is left.
 
         ``all``: false to wait only for tasks that make progress only while this run lives.
         """
         self._waits_for_all = all
         while self._waits_for():
             now = self._world.clock.now()
-            if deadline is not None and now >= deadline:
+            if self._is_over():
                 self.outcome.timed_out = True
                 return
-            self._workers.work(self._tasks(OPEN))
+            self._workers.work(self._wanted())
             self._tell_waiting()
             pause = self._pause()
-            self._world.clock.sleep(min(pause, deadline - now) if deadline else pause, self._world.stop)
+            self._world.clock.sleep(min(pause, self._deadline - now) if self._deadline else pause, self._world.stop)
             self._check_stop()
             self._look_again()
+
+    def _is_over(self) -> bool:
+        return self._deadline is not None and self._world.clock.now() >= self._deadline
 
     def rest(self) -> None:
         """Ask nothing more where it is we who ask; what was answered is on disk then."""
@@ -197,7 +222,7 @@ class Apply:
     def _fetch(self, task: Task) -> Spooled:
         if self._world.stop.is_set():
             raise Interrupted
-        return fetch(self._world, task)
+        return fetch(self._world, task, self._deadline)
 
     def _collected(self, task: Task, call: Future[Spooled]) -> list[Event]:
         change = task_change(task, Action.COLLECT, task.ending)
@@ -212,6 +237,7 @@ class Apply:
             self.outcome.errors.append(_no_results(task, error))
             return []
         except ProviderError as error:
+            self.outcome.timed_out = self.outcome.timed_out or self._is_over()
             self.outcome.note(change, "busy", error.message)
             self.outcome.warnings.append(f"results of task {task.id} ({task.batch}): {error.message}")
             return []
@@ -234,20 +260,28 @@ class Apply:
         return ", ".join(remarks)
 
     def _cancel(self) -> None:
-        """Stop what the plan says, and what has had its time; each is asked for once."""
+        """Stop what the plan says, what has had its time, and what may not have heard yet that it is to stop.
+
+        Each is asked for once in a run, and again in the next until the provider has heard it.
+        """
         now = self._world.clock.now()
         tasks = [task for task in self._tasks(OPEN) if task.id not in self._asked_to_stop]
         late = {task.id for task in tasks if gave_up(task, now) and not task.stopped}
         planned = {change.task for change in self.outcome.plan.of(Action.CANCEL)}
+        heard = []
         for task in tasks:
             can = task.provider in self._world.providers and self._world.providers[task.provider].traits.cancels
-            if task.id in planned or (task.id in late and can):
+            if task.id in planned or (can and (task.id in late or task.is_to_stop)):
                 self._asked_to_stop.add(task.id)
-                change = task_change(task, Action.CANCEL, "longer than wait.give_up")
-                self.outcome.note(change, *cancel_task(self._world, task))
-        removed = tuple(task.id for task in tasks if task.id in planned - late)
-        events = [Stopped(tuple(late), "gave_up")] if late else []
-        self._journal.write(*events, *([Stopped(removed, "cancelled")] if removed else []))
+                outcome, detail = cancel_task(self._world, task)
+                self.outcome.note(task_change(task, Action.CANCEL, "longer than wait.give_up"), outcome, detail)
+                heard += [task.id] if outcome == "done" else []
+                if can and outcome != "done":
+                    self.outcome.warnings.append(f"task {task.id} ({task.batch}) may go on, and be paid: {detail}")
+        removed = tuple(task.id for task in tasks if task.id in planned - late and not task.stopped)
+        events: list[Event] = [Stopped(tuple(late), "gave_up")] if late else []
+        events += [Stopped(removed, "cancelled")] if removed else []
+        self._journal.write(*events, *([Stopping(tuple(heard))] if heard else []))
 
     # ---- submit ----------------------------------------------------------------------------------------------------
 
@@ -263,7 +297,7 @@ class Apply:
         finally:
             for name, ids in submission.report.tasks.items():
                 made[name] += ids
-        self._not_before = self._world.clock.now() + (report.retry_after or 0.0)
+        self._be_patient(report)
         self._left |= {name for name, outcome in report.outcomes.items() if outcome in ("busy", "unsure")}
         self._skipped |= {name for name, outcome in report.outcomes.items() if outcome == "skipped"}
         for name in report.whole:
@@ -273,6 +307,12 @@ class Apply:
             if outcome not in ("done", "refused"):
                 self.outcome.warnings.append(f"{name}: {report.details.get(name, outcome)}")
         self.outcome.errors += report.errors
+
+    def _be_patient(self, report: Report) -> None:
+        """A provider that was busy is tried again later and later: every try uploads anew."""
+        self._busy = self._busy + 1 if "busy" in report.outcomes.values() else 0
+        pause = min(_LONGEST_PAUSE, 0.5 * 2.0**self._busy) if self._busy else 0.0
+        self._not_before = self._world.clock.now() + max(pause, report.retry_after or 0.0)
 
     def _submit_left(self) -> None:
         """A provider was busy, or a start did not happen: send what was approved and is in no task."""
@@ -381,6 +421,11 @@ class Apply:
         return written is not None and written.key == key and (self._world.root / one.demand.output).is_file()
 
     # ---- waiting ---------------------------------------------------------------------------------------------------
+
+    def _wanted(self) -> list[Task]:
+        """Open tasks that hold requests of a batch as it is now: of others nothing more is asked, or paid."""
+        needed = self._holdings.needed(self._journal.state)
+        return [task for task in self._tasks(OPEN) if task.id in needed]
 
     def _look_again(self) -> None:
         """One more round."""

@@ -17,7 +17,7 @@ from runner.edge.files import Spooled
 from runner.edge.outputs import write_output
 from runner.edge.paths import inside
 from runner.edge.world import World
-from runner.errors import Interrupted, RunnerError
+from runner.errors import Busy, Interrupted, RunnerError
 from runner.known import OUTCOME, Known, Verdict, outcome_at
 from runner.provider import Provider
 from runner.refresh import job_of
@@ -118,13 +118,18 @@ class Reading:
     strangers: int
 
 
-def fetch(world: World, task: Task) -> Spooled:
-    """An ended task's raw results, on disk.  Raises ProviderError, OSError, Interrupted."""
+def fetch(world: World, task: Task, deadline: float | None = None) -> Spooled:
+    """An ended task's raw results, on disk.
+
+    Raises ProviderError, OSError, Interrupted; Busy where they are not all here at ``deadline`` (Unix seconds).
+    """
     spooled = world.store.spool()
 
     def keep(data: bytes) -> None:
         if world.stop.is_set():
             raise Interrupted
+        if deadline is not None and world.clock.now() > deadline:
+            raise Busy("--timeout was over before all of its results were here")
         spooled.write(data)
 
     try:

@@ -11,7 +11,7 @@ from runner.edge.world import World
 from runner.errors import RunnerError, StateConflict
 from runner.journal import Journal
 from runner.refresh import is_claimed, job_of
-from runner.state import Abandoned, Forgiven, Removed, State, Stopped, Submitted, Unreadable, dump, load
+from runner.state import Abandoned, Forgiven, Removed, State, Stopped, Stopping, Submitted, Unreadable, dump, load
 from runner.task import COLLECTED, ENDED, OPEN, STAGED, VOID, Task
 
 
@@ -32,7 +32,10 @@ def cancel(world: World, journal: Journal, names: Sequence[str]) -> list[Cancell
     tasks = [task for name in names for task in journal.state.of(name)]
     lasting = tuple(task.id for task in tasks if task.on_its_way or task.phase == COLLECTED)
     journal.write(Stopped(lasting, "cancelled", tuple(names)))
-    return [Cancelled(task, *cancel_task(world, task)) for task in tasks if task.phase == OPEN]
+    told = [Cancelled(task, *cancel_task(world, task)) for task in tasks if task.phase == OPEN]
+    heard = tuple(one.task.id for one in told if one.outcome == "done")
+    journal.write(*([Stopping(heard)] if heard else []))
+    return told
 
 
 def retry(journal: Journal, names: Sequence[str], scope: str) -> list[Task]:

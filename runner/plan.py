@@ -33,11 +33,15 @@ class Action(Enum):
 
 @dataclass(frozen=True)
 class Cost:
-    """``upper_bound``: the provider lists no batch price, so that the online price was taken."""
+    """``upper_bound``: the provider lists no batch price, so that the online price was taken.
+
+    ``firm``: known without asking the provider, so that an offline plan of the same work knows it too.
+    """
 
     estimate: float
     currency: str
     upper_bound: bool = False
+    firm: bool = True
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,8 @@ class Demand:
     publish_key: str = ""
     output_current: bool = True
     output: str = ""
+    firm: bool = True
+    """The price is known without asking the provider."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +197,7 @@ def _approved(change: Change) -> dict[str, Any]:
         "provider": change.provider,
         "model": change.model,
         "requests": change.identity,
-        "price": change.cost and [round(change.cost.estimate, 9), change.cost.currency],
+        "price": [round(change.cost.estimate, 9), change.cost.currency] if change.cost and change.cost.firm else None,
     }
 
 
@@ -204,6 +210,8 @@ class Facts:
     """
 
     unsettled: Mapping[str, Unsettled] = field(default_factory=dict)
+    parked: frozenset[str] = frozenset()
+    """Open tasks that go on only while we work on them, and that no batch needs."""
     busy: Mapping[str, str] = field(default_factory=dict)
     removed: Mapping[str, str] = field(default_factory=dict)
     cancels: frozenset[str] = frozenset()
@@ -277,6 +285,8 @@ def _ended_reason(task: Task) -> str:
 
 def _open_action(task: Task, facts: Facts, now: float) -> tuple[Action, str]:
     can_cancel = task.provider in facts.cancels and not task.stopped
+    if task.provider in facts.cancels and task.is_to_stop:
+        return Action.CANCEL, "whether the provider heard that it is to stop is not known"
     if facts.removed.get(task.batch) == "cancel" and can_cancel:
         return Action.CANCEL, "its spec was removed"
     if facts.removed.get(task.batch) == "cancel" and not task.stopped:
@@ -285,6 +295,8 @@ def _open_action(task: Task, facts: Facts, now: float) -> tuple[Action, str]:
         if can_cancel:
             return Action.CANCEL, "longer than wait.give_up"
         return Action.WAIT, "longer than wait.give_up; the provider cannot cancel, so it goes on"
+    if task.id in facts.parked:
+        return Action.WAIT, "no spec asks for it any more: nothing of it is sent"
     total, succeeded, failed = task.progress
     done = (succeeded or 0) + (failed or 0)
     return Action.WAIT, f"{task.raw or 'submitted'}, {done:,} of {total or task.requests:,} done"
@@ -306,7 +318,7 @@ def _demand_changes(demand: Demand, state: State) -> list[Change]:
                 shards=demand.shards,
                 provider=demand.provider,
                 model=demand.model,
-                cost=cost_of(demand.price, demand.tokens),
+                cost=cost_of(demand.price, demand.tokens, firm=demand.firm),
                 tokens=demand.tokens,
                 identity=demand.identity,
             )
@@ -330,11 +342,11 @@ def _publish(demand: Demand, reason: str) -> Change:
     return Change(demand.spec, Action.PUBLISH, reason, provider=demand.provider, model=demand.model)
 
 
-def cost_of(price: Price | None, tokens: Tokens | None) -> Cost | None:
+def cost_of(price: Price | None, tokens: Tokens | None, *, firm: bool = True) -> Cost | None:
     """None where the price, or the bound on the answer's length, is unknown."""
     if price is None or tokens is None or tokens.output is None:
         return None
-    return Cost(price.cost(tokens.input, tokens.output), price.currency, price.upper_bound)
+    return Cost(price.cost(tokens.input, tokens.output), price.currency, price.upper_bound, firm)
 
 
 # ---- limits --------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from runner.digests import DigestMap
 from runner.edge.ledger import Ledger, Record
 from runner.edge.rows import fingerprint as input_fingerprint
 from runner.edge.world import World
-from runner.errors import Busy, InvalidDocuments, Problem, RunnerError, Unsure
+from runner.errors import Busy, CredentialsError, InvalidDocuments, Problem, RunnerError, Unsure
 from runner.estimate import tokens as estimate_tokens
 from runner.fingerprint import digest_of
 from runner.inputs import check_key
@@ -149,7 +149,12 @@ def pick_offer(
     selector = selector_key(spec.model)
     known = state.batches.get(spec.name)
     pin = known.pin if known and known.pin and known.pin.selector == selector else None
-    catalogue = offers.of(spec.provider)
+    try:
+        catalogue = offers.of(spec.provider)
+    except RunnerError as error:  # such as a deployment that is down: what was chosen may have nothing left to ask
+        if pin is None or error.exit_code == CredentialsError.exit_code:
+            raise
+        catalogue = None
     if catalogue is None:
         if pin is not None:
             return pin.offer, None
@@ -253,6 +258,7 @@ def _resolve(
         reason=explain(covered.fingerprint if covered else None, fingerprint, look.fresh, look.again),
         tokens=Tokens(look.tokens, _output_bound(spec, offer, len(look.todo))) if look.todo else None,
         price=offer.price if offer else None,
+        firm=pin is None or provider.traits.lists_offline or not spec.model.id or _is_declared(offers, spec, offer),
         needs=needs,
     )
     return Resolved(
@@ -268,6 +274,11 @@ def _resolve(
         borrows=look.borrowed,
         distinct=look.distinct,
     )
+
+
+def _is_declared(offers: Offers, spec: Spec, offer: Offer | None) -> bool:
+    """Whether runner.yaml says what the model costs, so that nobody needs to be asked for it."""
+    return offer is not None and offers.taken_as_given(spec.provider, offer.id).price == offer.price
 
 
 def _finish(world: World, state: State, batch: Batch, demand: Demand) -> Demand:

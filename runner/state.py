@@ -184,6 +184,13 @@ class Stopped:
 
 
 @dataclass(frozen=True)
+class Stopping:
+    """The provider has heard that these tasks are to stop."""
+
+    tasks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Forgiven:
     """`runner retry`: ``scope`` is "failed" or "all"."""
 
@@ -225,6 +232,7 @@ Event = (
     | Checked
     | Collected
     | Stopped
+    | Stopping
     | Forgiven
     | Covered
     | Published
@@ -285,6 +293,10 @@ def fold(state: State, event: Event) -> State:
                 state = _task(state, id, stopped=why, forgiven="")
             for batch in batches:
                 state = _batch(state, batch, cancelled=True)
+            return state
+        case Stopping(ids):
+            for id in ids:
+                state = _task(state, id, stopping=True)
             return state
         case Forgiven(ids, scope, batches):
             for id in ids:

@@ -98,6 +98,8 @@ class Task:
     currency: str = ""
     stopped: str = ""
     """"cancelled" or "gave_up": unanswered requests are not to be asked again."""
+    stopping: bool = False
+    """The provider has heard that it is to stop."""
     forgiven: str = ""
     """"failed" or "all": those outcomes no longer count, as `runner retry` asked."""
 
@@ -105,6 +107,11 @@ class Task:
     def name(self) -> str:
         """What the provider's console shows: the batch, and enough of the shard's digest to recognise it."""
         return f"{self.batch[:40]}-{self.shard[:16]}-{self.attempt}"
+
+    @property
+    def is_to_stop(self) -> bool:
+        """Somebody, or the clock, said so, and the provider may not know it yet."""
+        return self.phase == OPEN and bool(self.stopped) and not self.forgiven and not self.stopping
 
     @property
     def on_its_way(self) -> bool:

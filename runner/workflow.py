@@ -20,13 +20,14 @@ from runner.edge.world import World
 from runner.errors import LimitExceeded, RunnerError, StalePlan
 from runner.journal import Journal
 from runner.outcome import Outcome
-from runner.plan import ANY_CURRENCY, Facts, Plan, make_plan, over_limits
+from runner.plan import ANY_CURRENCY, Demand, Facts, Plan, make_plan, over_limits
 from runner.project import Limits
 from runner.refresh import News, fold_all, refresh
 from runner.resolve import Options, Resolved, resolve, together
 from runner.spec import Spec
 from runner.state import State
-from runner.task import Task
+from runner.task import OPEN, Task
+from runner.workers import needs_us
 
 
 @dataclass(frozen=True)
@@ -74,20 +75,28 @@ def prepare(world: World, specs: Sequence[Spec], state: State, request: Request)
     believed = fold_all(state, news.events)
     resolved, errors = resolve(world, chosen, believed, request.options)
     declared = {spec.name for spec in specs}
+    demands = [one.demand for one in resolved]
     facts = Facts(
         unsettled=news.unsettled,
         busy=news.busy,
         removed={name: batch.on_remove for name, batch in believed.batches.items() if name not in declared},
+        parked=_parked(world, believed, demands),
         cancels=frozenset(name for name, provider in world.providers.items() if provider.traits.cancels),
         selected=names,
     )
     notes = _notes(world, state, resolved, request.options)
-    demands = [one.demand for one in resolved]
     plan = make_plan(demands, believed, facts, world.clock.now(), notes)
     plan = replace(plan, lineage=state.lineage, serial=state.serial)
     limits, per_spec = allowed(world.project.limits, world.project.per_spec, request.allow or {})
     plan = replace(plan, over=over_limits(plan, limits, per_spec))
     return Prepared(plan, believed, tuple(resolved), news, selected, (*errors, *news.errors.values()))
+
+
+def _parked(world: World, state: State, demands: Sequence[Demand]) -> frozenset[str]:
+    """Open tasks that go on only while we work on them, and that no batch needs as it is now."""
+    needed = {id for demand in demands for id in demand.needs}
+    open_ = (task for task in state.tasks.values() if task.phase == OPEN and task.id not in needed)
+    return frozenset(task.id for task in open_ if needs_us(world, task.provider))
 
 
 def _needs(state: State, name: str) -> tuple[str, ...]:
@@ -188,6 +197,7 @@ def carry_out(
 ) -> Outcome:
     """Apply an approved plan.  Over a limit, everything but the submits is done, and LimitExceeded is in the errors."""
     plan = prepared.plan
+    deadline = None if timeout is None else world.clock.now() + timeout
     apply = Apply(
         world,
         journal,
@@ -197,16 +207,16 @@ def carry_out(
         prepared.news,
         selected=prepared.selected,
         options=request.options,
+        deadline=deadline,
         submits=not plan.over and not prepared.errors,
         resubmits=resubmits,
     )
-    deadline = None if timeout is None else world.clock.now() + timeout
     apply.outcome.errors += prepared.errors
     if plan.over:
         apply.outcome.errors.append(over_error(plan))
     try:
         apply.once()
-        apply.until_quiet(deadline, all=wait)
+        apply.until_quiet(all=wait)
     finally:
         apply.rest()
     return apply.finish()

@@ -34,6 +34,7 @@ NOW = 100_000.0
 SETTLE, COLLECT, CANCEL, SUBMIT, PUBLISH, WAIT = Action
 OLD: dict[str, Any] = {"phase": OPEN, "started_at": 1.0, "give_up": 60}
 """A task that runs for longer than `wait.give_up`."""
+HEARD = "whether the provider heard that it is to stop is not known"
 REMOVED: dict[str, Any] = {"removed": {"a": "cancel"}, "cancels": frozenset({"demo"})}
 
 
@@ -101,14 +102,21 @@ TASKS: list[tuple[dict[str, Any], dict[str, Any], list[tuple[Action, str]]]] = [
         {**REMOVED, "cancels": frozenset()},
         [(WAIT, "its spec was removed; the provider cannot cancel, so it goes on and is paid")],
     ),
-    ({"phase": OPEN, "stopped": "cancelled"}, REMOVED, [(WAIT, "submitted, 0 of 3 done")]),
+    ({"phase": OPEN, "stopped": "cancelled"}, REMOVED, [(CANCEL, HEARD)]),
+    ({"phase": OPEN, "stopped": "cancelled", "stopping": True}, REMOVED, [(WAIT, "submitted, 0 of 3 done")]),
     ({"phase": ENDED, "ending": "succeeded"}, REMOVED, [(COLLECT, "finished")]),
     # Longer than wait.give_up.
     (OLD, {"cancels": frozenset({"demo"})}, [(CANCEL, "longer than wait.give_up")]),
     (OLD, {}, [(WAIT, "longer than wait.give_up; the provider cannot cancel, so it goes on")]),
     (OLD, REMOVED, [(CANCEL, "its spec was removed")]),
-    ({**OLD, "stopped": "gave_up"}, {"cancels": frozenset({"demo"})}, [(WAIT, "submitted, 0 of 3 done")]),
-    ({**OLD, "stopped": "cancelled"}, {"cancels": frozenset({"demo"})}, [(WAIT, "submitted, 0 of 3 done")]),
+    ({**OLD, "stopped": "gave_up"}, {"cancels": frozenset({"demo"})}, [(CANCEL, HEARD)]),
+    ({**OLD, "stopped": "gave_up"}, {}, [(WAIT, "submitted, 0 of 3 done")]),
+    (
+        {**OLD, "stopped": "cancelled", "stopping": True},
+        {"cancels": frozenset({"demo"})},
+        [(WAIT, "submitted, 0 of 3 done")],
+    ),
+    ({"phase": OPEN}, {"parked": frozenset({"t-1"})}, [(WAIT, "no spec asks for it any more: nothing of it is sent")]),
     # At rest.
     ({"phase": BEGUN}, {}, []),
     ({"phase": COLLECTED}, {}, []),

@@ -37,6 +37,7 @@ from runner.state import (
     Staged,
     State,
     Stopped,
+    Stopping,
     Submitted,
     Unreadable,
     Voided,
@@ -145,6 +146,8 @@ def folded() -> Iterator[tuple[str, State, Event, State]]:
     both = having(replace(OTHER, stopped="cancelled"), having(replace(open_, stopped="cancelled")))
     yield "stopped", having(open_), Stopped(("t-1", "t-2", "gone"), "cancelled"), both
     held = with_batch(replace(batch, cancelled=True))
+    hearing = having(replace(open_, stopping=True))
+    yield "stopping", having(open_), Stopping(("t-1", "gone")), hearing
     yield "stopped with its batch", STATE, Stopped((), "cancelled", ("a",)), held
     late = having(replace(open_, stopped="gave_up"))
     yield "given up", having(open_), Stopped(("t-1",), "gave_up"), late
@@ -211,6 +214,7 @@ MOVES: dict[str, tuple[Event, dict[str, str]]] = {
     "Abandoned": (Abandoned("t-1"), dict.fromkeys(ON_ITS_WAY, ABANDONED)),
     "Renewed": (Renewed(CLAIM.by, 9.0), {}),
     "Stopped": (Stopped(("t-1",), "cancelled"), {}),
+    "Stopping": (Stopping(("t-1",)), {}),
     "Forgiven": (Forgiven(("t-1",), "all"), {}),
     "Removed": (Removed(("t-1",)), dict.fromkeys(PHASES, "")),
 }

@@ -94,6 +94,7 @@ def test_every_field_is_kept_when_it_differs() -> None:
         "cost": 0.0,
         "currency": "CNY",
         "stopped": "cancelled",
+        "stopping": True,
         "forgiven": "all",
     }
     data = a_task(**other).to_json()
