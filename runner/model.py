@@ -164,6 +164,7 @@ class Catalogue:
     def with_facts(self, declared: Sequence[Offer]) -> Catalogue:
         """The catalogue and what runner.yaml says of its models: it fills in what the provider does not say.
 
+        A declared price counts before the provider's, which knows of no agreement, and is asked for online only.
         A declared model that a complete list leaves out is not on sale.
         """
         facts = {offer.id: offer for offer in declared}
@@ -172,10 +173,10 @@ class Catalogue:
 
 
 def _filled(offer: Offer, facts: Offer | None) -> Offer:
-    """``offer``, and from ``facts`` whatever it leaves open."""
+    """``offer``, and from ``facts`` the price and whatever it leaves open."""
     if facts is None:
         return offer
-    open_ = {f.name for f in fields(Offer) if getattr(offer, f.name) == _default(f)}
+    open_ = {"price"} | {f.name for f in fields(Offer) if getattr(offer, f.name) == _default(f)}
     said = {f.name: getattr(facts, f.name) for f in fields(Offer) if getattr(facts, f.name) != _default(f)}
     return replace(offer, **{name: value for name, value in said.items() if name in open_})
 

@@ -281,9 +281,9 @@ def test_json_from_another_version() -> None:
 
 
 def test_facts_fill_in_what_the_provider_does_not_say() -> None:
-    """And never contradict it."""
+    """And contradict it in nothing but the price, which may have been agreed on."""
     declared = Offer("mi-x", family="Qwen3", context=1_000, price=Price(1, 2, "USD"))
-    listed = Offer("mi-x", context=32_768)
+    listed = Offer("mi-x", context=32_768, price=Price(3, 4, "USD"))
     (offer,) = Catalogue((listed,)).with_facts([declared]).offers
     assert offer == replace(declared, context=32_768)
 
