@@ -17,10 +17,14 @@ from runner.spec import Spec
 from runner.state import State
 
 
+def model_of(world: World, spec: Spec, state: State) -> Offer | None:
+    """The model that a spec's requests go to, as far as that is known without asking anybody."""
+    return pick_offer(spec, state, Offers(world, offline=True), offline=True, upgrade=False)[0]
+
+
 def bodies(world: World, spec: Spec, state: State, *, key: str | None, limit: int | None) -> Iterator[str]:
     """Request bodies in row order, without asking anybody: a model not chosen yet is shown as an empty name."""
-    offer, _ = pick_offer(spec, state, Offers(world, offline=True), offline=True, upgrade=False)
-    batch = Batch(spec, offer or Offer(id=""), {}, "")
+    batch = Batch(spec, model_of(world, spec, state) or Offer(id=""), {}, "")
     rendering = Rendering(world.grounds, batch, compile_in(world.grounds, spec), world.providers[spec.provider])
     with closing(rendering.bodies()) as rows:
         found = (body for row, body in rows if key is None or row_key(spec, row) == key)

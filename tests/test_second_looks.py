@@ -105,6 +105,16 @@ def test_results_do_not_outlast_the_timeout(place: Place) -> None:
     assert place.served.bill()["duplicates"] == []
 
 
+def test_bodies_without_a_model_are_said_to_lack_it(place: Place) -> None:
+    """Whoever reads them offline would take the empty name for what is sent."""
+    place.spec(rows=1)
+    done = place.call("render", "job")
+    assert json.loads(done.out)["model"] == ""
+    assert "No model is chosen yet for job" in done.err
+    place.spec(rows=1, model="mi-9")
+    assert place.call("render", "job").err == ""
+
+
 @pytest.mark.parametrize(
     ("place", "model"),
     [("openai-openai", "mi-9"), ("qianfan", "amv-9"), ("anthropic", "mi-9"), ("online", "mi-9")],

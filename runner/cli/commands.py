@@ -79,12 +79,15 @@ def schema(kind: str) -> None:
 @pass_context
 def render(context: Context, name: str, row: str | None, limit: int | None) -> None:
     """Print the exact request bodies of spec NAME, offline."""
-    from runner.preview import bodies
+    from runner.preview import bodies, model_of
     from runner.report.text import safe_json
 
     with open_project(context) as (world, specs, journal):
         count = 0
-        for body in bodies(world, one_spec(specs, name), journal.state, key=row, limit=limit):
+        spec = one_spec(specs, name)
+        if model_of(world, spec, journal.state) is None:
+            show.warn(f"No model is chosen yet for {name}, which takes the provider's list: it is left empty.")
+        for body in bodies(world, spec, journal.state, key=row, limit=limit):
             click.echo(safe_json(body))
             count += 1
     if not count:
