@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -326,7 +327,7 @@ def test_why_it_refused() -> None:
         ("invalid_request_error", False),
         ("authentication_error", False),
         ("permission_error", False),
-        ("billing_error", False),
+        ("billing_error", True),
         ("not_found_error", False),
         ("request_too_large", False),
         ("api_error", True),
@@ -338,8 +339,8 @@ def test_why_it_refused() -> None:
     ],
 )
 def test_errors(type: str, retryable: bool) -> None:
-    """The type decides about another try, within the API's envelope of errors and without it."""
-    error = {"type": type, "message": "quota exceeded" if type == "billing_error" else "so it is"}
+    """F53, F54: the type decides about another try, within the API's envelope of errors and without it."""
+    error = {"type": type, "message": "so it is"}
     for told in (error, {"type": "error", "error": error, "request_id": "r"}):
         failure = decode_line(line({"type": "errored", "error": told})).failure
         assert failure is not None
@@ -612,12 +613,16 @@ def test_a_429_names_its_pause(fake: FakeAnthropic, provider: Anthropic, job: Jo
 LONG_AGO = "2026-01-01T00:00:00Z"
 JUST_BEFORE = "2026-01-02T03:00:00Z"
 AFTER = "2026-01-02T04:00:00Z"
+LATER = "2026-01-02T05:05:00Z"
+"""More than two hours after the start was begun."""
 
 
 def test_nothing_is_there(fake: FakeAnthropic, provider: Anthropic, job: Job) -> None:
     """Batches from before, of other sizes, and those known to be others are none of ours."""
     assert provider.find(job) == Absent()
     fake.add(3, LONG_AGO)
+    fake.add(3, LATER)
+    fake.add(3, "2026-01-05T09:00:00Z")
     fake.add(4)
     other = fake.add(3)
     assert provider.find(replace(job, taken=frozenset({other}))) == Absent()
@@ -625,8 +630,10 @@ def test_nothing_is_there(fake: FakeAnthropic, provider: Anthropic, job: Job) ->
 
 @pytest.mark.parametrize("created_at", [NOW, JUST_BEFORE, AFTER])
 def test_the_only_one_is_found(fake: FakeAnthropic, provider: Anthropic, job: Job, created_at: str) -> None:
-    """One batch of as many requests since the start, or up to five minutes before by a clock that differs."""
+    """One batch of as many requests in the two hours since the start, or up to five minutes before by a clock that
+    differs."""
     fake.add(3, LONG_AGO)
+    fake.add(3, LATER)
     id = fake.add(3, created_at)
     fake.add(30, AFTER)
     assert provider.find(job) == Found(id)
@@ -823,9 +830,54 @@ def test_results_without_an_address(fake: FakeAnthropic, provider: Anthropic, jo
 def test_a_batch_that_ended_without_results(fake: FakeAnthropic, provider: Anthropic, job: Job) -> None:
     """Nothing was asked, so that nothing is handed over."""
     job = started(provider, job)
-    fake.end(job.remote_id, canceled=3)
+    fake.end(job.remote_id, canceled=2, expired=1)
     fake.knobs.batch = {"results_url": None}
     assert collected(provider, job) == b""
+
+
+@pytest.mark.parametrize("counts", [None, {}, COUNTS])
+def test_an_ended_batch_that_says_nothing(fake: FakeAnthropic, provider: Anthropic, job: Job, counts: Any) -> None:
+    """Without counts and without an address, nothing is known of the answers, least of all that there are none."""
+    job = started(provider, job)
+    fake.end(job.remote_id, succeeded=3)
+    fake.knobs.batch = {"request_counts": counts, "results_url": None}
+    with pytest.raises(Busy):
+        collected(provider, job)
+    fake.knobs.batch = {"request_counts": counts}
+    assert collected(provider, job) == fake.output
+
+
+def to_the_end_of_the_connection(handler: Handler) -> None:
+    """The way of HTTP/1.0: nothing says how long the answer is, or that it was cut."""
+    handler.send_response(200)
+    handler.send_header("Connection", "close")
+    handler.end_headers()
+    handler.wfile.write(b"".join(handler.server.output.splitlines(keepends=True)[:2]))
+    handler.close_connection = True
+
+
+@pytest.mark.parametrize("counts", [{"succeeded": 3}, {"errored": 3}, {"succeeded": 1, "expired": 2}])
+def test_a_stream_that_ends_early(fake: FakeAnthropic, provider: Anthropic, job: Job, counts: Any) -> None:
+    """F46: every request has a line, whatever came of it; as long as some are missing, nothing is collected."""
+    job = replace(started(provider, job), ended_at=time.time())
+    fake.end(job.remote_id, **counts)
+    fake.knobs.fail = {"results": [to_the_end_of_the_connection, raw(200, b"")]}
+    with pytest.raises(Unsure, match="2 lines for 3 requests"):
+        collected(provider, job)
+    with pytest.raises(Busy):
+        collected(provider, job)
+    assert collected(provider, job) == fake.output
+
+
+def test_a_count_is_not_believed_for_ever(fake: FakeAnthropic, provider: Anthropic, job: Job) -> None:
+    """A quarter of an hour after the end, the answers that are here do not wait for lines that may not exist; that
+    there is none at all is never believed."""
+    job = replace(started(provider, job), ended_at=time.time() - 901)
+    fake.end(job.remote_id, succeeded=3)
+    fake.knobs.fail = {"results": [to_the_end_of_the_connection, raw(200, b"")]}
+    assert collected(provider, job).count(b"\n") == 2
+    with pytest.raises(Busy):
+        collected(provider, job)
 
 
 def test_the_key_goes_to_the_api_only(fake: FakeAnthropic, http: Http, provider: Anthropic, job: Job) -> None:
@@ -860,10 +912,10 @@ def test_origins(one: str, other: str, same: bool) -> None:
 
 
 def test_the_last_line_is_closed(fake: FakeAnthropic, provider: Anthropic, job: Job) -> None:
-    """A file without a newline at its end gets one; one that has it, or is empty, stays as it is."""
+    """A file without a newline at its end gets one; one that has it stays as it is."""
     job = started(provider, job)
-    fake.end(job.remote_id, succeeded=3)
-    for output, expected in ((b"a\nb", b"a\nb\n"), (b"a\n", b"a\n"), (b"", b"")):
+    fake.end(job.remote_id, succeeded=2)
+    for output, expected in ((b"a\nb", b"a\nb\n"), (b"a\nb\n", b"a\nb\n")):
         fake.output = output
         assert collected(provider, job) == expected
 

@@ -303,10 +303,12 @@ def test_root_of(base: str, version: str, root: str) -> None:
 
 @pytest.mark.parametrize("dialect", ["azure", "litellm"])
 def test_a_platform_without_an_address_of_its_own(http: Http, dialect: str) -> None:
-    """Where it is differs from customer to customer: the error says which key is missing."""
-    with pytest.raises(RunnerError, match="no base_url") as caught:
-        provider_of(http, dialect).check(Job("t", "n", "m", 1, 1, remote_id="b"))
-    assert "base_url:" in caught.value.hint
+    """Where it is differs from customer to customer: the error says which key is missing, in a plan already."""
+    provider = provider_of(http, dialect)
+    for ask in (provider.offers, lambda: provider.check(Job("t", "n", "m", 1, 1, remote_id="b"))):
+        with pytest.raises(RunnerError, match="no base_url") as caught:
+            ask()
+        assert "base_url:" in caught.value.hint
 
 
 # Windows and limits
@@ -531,6 +533,39 @@ def test_a_file_that_stays_unknown(fake: FakeOpenAI, provider: Provider, job: Jo
     with pytest.raises(Busy, match="not found"):
         provider.start(job, upload)
     assert fake.names().count("create") < 10
+
+
+UNKNOWN_FILE = [
+    says(404, "No such File object: file-1"),
+    says(400, "file-1 could not be found", "invalid_request"),
+    says(404, "it does not exist", "file_not_found"),
+    says(400, "no such file", "invalid_file"),
+]
+OTHER_NOES = [
+    says(404, "The model m does not exist (line 1 of the input file)", "model_not_found"),
+    says(404, "The model m does not exist (line 1 of file-1)", "model_not_found"),
+    says(404, "The model m does not exist (line 1 of file-1)"),
+    says(400, "no such deployment as file-1 asks for", "invalid_deployment"),
+    says(404, "404 - File or directory not found."),
+    says(404, "file-10 does not exist"),
+    says(404, "it does not exist", "user_profile_not_found"),
+    says(404, "it does not exist", "model_file_not_found"),
+    says(400, "file-1 is no JSON in line 1", "invalid_file"),
+]
+
+
+@pytest.mark.parametrize(
+    ("script", "again"), [(no, n < len(UNKNOWN_FILE)) for n, no in enumerate(UNKNOWN_FILE + OTHER_NOES)]
+)
+def test_which_no_is_about_an_unknown_file(
+    fake: FakeOpenAI, provider: Provider, job: Job, script: Callable[[Handler], None], again: bool
+) -> None:
+    """It names our file, or has a code of files; any other no stays one, whatever words it uses (F50, F60)."""
+    upload = provider.stage(job)
+    fake.knobs.fail = {"create": [script] * 100}
+    with pytest.raises(Busy if again else Refused):
+        provider.start(job, upload)
+    assert (fake.names().count("create") > 1) is again
 
 
 @pytest.mark.parametrize(("after", "kind"), [(says(500), Unsure), (Handler.cut, Unsure), (says(429), Busy)])
@@ -1001,6 +1036,32 @@ def test_links_that_are_not_there_yet(fakes: Callable[[str], FakeOpenAI], http: 
     links["errors"] = {"presigned_url": f"{fake.url}/get/{errors}?sig=presigned-secret"}
     fake.knobs.fail = {"results": [raw(200, json.dumps(links).encode())]}
     assert collected(provider, job).endswith(b'"x"}}]}}}\n')
+
+
+@pytest.mark.parametrize("call", ["put", "get"])
+def test_a_link_is_not_told(fakes: Callable[[str], FakeOpenAI], http: Http, tmp_path: Path, call: str) -> None:
+    """A store repeats the address that it refuses: who reads the error cannot use its signature."""
+    fake = fakes("digitalocean")
+    provider = provider_at(fake, http, "digitalocean")
+
+    def echo(handler: Handler) -> None:
+        handler.error(403, "SignatureDoesNotMatch", f"not as signed: {handler.path}&more=presigned%2dsecret")
+
+    fake.knobs.fail = {call: [echo]}
+    with pytest.raises(Refused, match="not as signed") as caught:
+        collected(provider, started(provider, job_of(provider, tmp_path)))
+    assert "sig=[hidden]&more=[hidden]" in caught.value.message
+
+
+@pytest.mark.parametrize("link", ["http://[::1/x?sig=presigned-secret", "https://x..y/?a=presigned-secret", "http://"])
+def test_a_link_that_is_none(fakes: Callable[[str], FakeOpenAI], http: Http, tmp_path: Path, link: str) -> None:
+    """An address that nobody can call is an error of that task's, never a bug of ours."""
+    fake = fakes("digitalocean")
+    provider = provider_at(fake, http, "digitalocean")
+    job = started(provider, job_of(provider, tmp_path))
+    fake.knobs.fail = {"results": [raw(200, json.dumps({"output": link}).encode())]}
+    with pytest.raises(ProviderError):
+        collected(provider, job)
 
 
 # Offers

@@ -129,6 +129,26 @@ def test_a_task_that_was_turned_away() -> None:
     assert not progress(status="in_progress", errors=[full]).turned_away
 
 
+@pytest.mark.parametrize("counted", [None, {"total": 3, "completed": None, "failed": None}])
+@pytest.mark.parametrize(
+    "kept",
+    [
+        {"output_file_id": "file-out"},
+        {"error_file_id": "file-err"},
+        {"results": [{"custom_id": "a"}]},
+        {"request_counts": {"total": 3, "completed": 0, "failed": 1}},
+    ],
+)
+def test_a_task_that_holds_results_was_not_turned_away(kept: dict[str, Any], counted: Any) -> None:
+    """A file, a result or a failed row says that rows were asked: it is collected, not sent again unread (F16)."""
+    full = {"code": "token_limit_exceeded", "message": "m"}
+    nothing = {"request_counts": counted, "output_file_id": "", "error_file_id": None, "results": []}
+    assert progress(status="failed", errors=[full], **nothing).turned_away
+    found = progress(status="failed", errors=[full], **{**nothing, **kept})
+    assert not found.turned_away
+    assert found.retryable
+
+
 def test_a_failure_that_a_gateway_hides() -> None:
     """Shown as running past its own deadline, it is running: the clock that ends it is ours (F40)."""
     found = progress(status="in_progress", expires_at=1, request_counts={"total": 2, "completed": 0, "failed": 2})
@@ -201,6 +221,56 @@ def test_junk_in_a_list(junk: Any) -> None:
     search = Search(DIALECTS["openai"], JOB)
     assert search.take({"data": [junk, OURS], "has_more": False}) == ""
     assert search.finding() == Found("b-1")
+
+
+OTHER = {"id": "b-9", "batch_id": "b-9", "input_file_id": "file-9"}
+"""A stranger's, so that a page is not empty."""
+
+
+@pytest.mark.parametrize(
+    ("dialect", "page"),
+    [
+        ("groq", {"data": [OTHER], "has_more": True}),
+        ("groq", {"data": [OTHER], "has_more": True, "last_id": "b-9", "paging": {"next_cursor": None}}),
+        ("together", {"data": [OTHER], "has_more": True, "last_id": "b-9"}),
+        ("together", {"data": [OTHER], "paging": {"next_cursor": "b-9"}}),
+        ("xai", {"batches": [OTHER], "has_more": True, "pagination_token": None}),
+        ("openai", {"data": [], "has_more": True}),
+        ("openai", {"data": [{"batch_ref": "x"}], "has_more": True}),
+        ("openai", {"data": [OTHER, {"batch_ref": "x"}]}),
+        ("digitalocean", {"edges": [{"node": OTHER}], "page_info": {"hasNextPage": True, "endCursor": None}}),
+    ],
+)
+def test_a_list_that_goes_on_and_not_from_where(dialect: str, page: dict[str, Any]) -> None:
+    """What its further pages hold nobody knows: the task is not absent, unless it was seen on this one (F28)."""
+    search = Search(DIALECTS[dialect], JOB)
+    assert search.take(page) == ""
+    assert search.finding() == Unknown("the provider's list of tasks may go on, and does not say from where")
+    search.take([{**OURS, "batch_id": "b-1", "file_id": "file-1"}])
+    assert search.finding() == Found("b-1")
+
+
+def test_an_empty_page_that_is_not_the_last() -> None:
+    """What was asked for may be filtered out of a page: the list goes on where it says so."""
+    search = Search(DIALECTS["openai"], JOB)
+    assert search.take({"data": [], "has_more": True, "last_id": "b-9"}) == "b-9"
+    assert search.take({"data": [], "has_more": False}) == ""
+    assert search.finding() == Absent()
+
+
+def test_a_list_that_need_not_go_on() -> None:
+    """Once it has come to tasks that are older than the start, the rest of it can be unreachable."""
+    search = Search(DIALECTS["groq"], JOB)
+    assert search.take({"data": [entry(BEGUN), entry(BEGUN - 7_200)], "has_more": True}) == ""
+    assert search.finding() == Absent()
+
+
+@pytest.mark.parametrize("ours", [{"input_file_id": "file-1"}, {"metadata": {"runner": "our-name"}}])
+def test_our_task_without_an_id(ours: dict[str, Any]) -> None:
+    """It is there, though its id stands where nobody looks: not absent, and not the stranger beside it."""
+    search = Search(DIALECTS["openai"], JOB)
+    search.take({"data": [{"uuid": "b-1", **ours}, OTHER], "has_more": False})
+    assert search.finding() == Unknown("our task is listed, and without an id")
 
 
 def test_an_empty_file_id_is_nobody_s() -> None:

@@ -676,6 +676,60 @@ def test_results_that_are_not_there_yet(fake: FakeQianfan, provider: Qianfan, jo
         collected(provider, job)
 
 
+def held_back(fake: FakeQianfan) -> dict[str, bytes]:
+    """Take the files of results out of BOS."""
+    names = [name for name in fake.objects if "/out/" in name and name.endswith(".jsonl")]
+    return {name: fake.objects.pop(name) for name in sorted(names)}
+
+
+@pytest.mark.parametrize("status", ["Done", "Expired", "Stopped", "Failed"])
+def test_results_that_are_late(fake: FakeQianfan, provider: Qianfan, job: Job, status: str) -> None:
+    """F46: BOS is another service than the list of tasks: as long as it holds fewer lines than rows were processed,
+    nothing is collected, whatever the task ended as."""
+    fake.knobs.files = 3
+    job = replace(started(provider, job), ended_at=NOW - 1)
+    fake.knobs.task = {"runStatus": status}
+    late = held_back(fake)
+    with pytest.raises(Busy):
+        collected(provider, job)
+    for number, (name, data) in enumerate(late.items()):
+        if number:
+            with pytest.raises(Unsure, match=f"{number} lines for 3 rows"):
+                collected(provider, job)
+        fake.objects[name] = data
+    assert results(provider, job).keys() == ids(1, 2, 3)
+
+
+def test_an_empty_file_of_results(fake: FakeQianfan, provider: Qianfan, job: Job) -> None:
+    """F46: it is not what became of rows that were processed."""
+    job = started(provider, job)
+    fake.objects |= dict.fromkeys(held_back(fake), b"")
+    with pytest.raises(Busy):
+        collected(provider, job)
+
+
+def test_a_count_is_not_believed_for_ever(fake: FakeQianfan, provider: Qianfan, job: Job) -> None:
+    """The answers that are here do not wait for others that may not exist; that there is none at all is never
+    believed."""
+    fake.knobs.answered = 2
+    job = started(provider, job)
+    fake.knobs.task = {"progress": 3}
+    with pytest.raises(Unsure):
+        collected(provider, replace(job, ended_at=NOW - 899))
+    job = replace(job, ended_at=NOW - 900)
+    assert results(provider, job).keys() == ids(1, 2)
+    held_back(fake)
+    with pytest.raises(Busy):
+        collected(provider, job)
+
+
+def test_a_task_that_counts_nothing(fake: FakeQianfan, provider: Qianfan, job: Job) -> None:
+    """What is there is handed over where nobody says how much it has to be."""
+    job = started(provider, job)
+    fake.knobs.task = {"progress": None}
+    assert results(provider, job).keys() == ids(1, 2, 3)
+
+
 def test_results_in_no_order(fake: FakeQianfan, provider: Qianfan, job: Job) -> None:
     """F41: a result says which request it answers."""
     fake.knobs.shuffle = True
@@ -815,6 +869,16 @@ def test_answers(provider: Qianfan, given: Any, result: Result) -> None:
         (line({"error_code": "RateLimitExceeded"}), ("RateLimitExceeded", None, True)),
         (line(error={"code": "invalid_request", "message": "no"}), ("invalid_request", "no", False)),
         (line({"error": {"code": "server_error", "message": "no"}}), ("server_error", "no", True)),
+        (line({"code": "invalid_x", "message": "boom"}), ("invalid_x", "boom", False)),
+        (line({"code": 336100, "message": "boom"}), ("336100", "boom", True)),
+        (line(code="InternalError", message="boom"), ("InternalError", "boom", True)),
+        (line(errorCode="18", errorMessage="qps"), ("18", "qps", True)),
+        (line({"errorCode": 7, "errorMsg": "boom"}), ("7", "boom", False)),
+        (line("so far", errorCode="7", errorMessage="boom"), ("7", "boom", False)),
+        (line("so far", code="x", message="boom"), ("x", "boom", False)),
+        (line("so far", error={"code": "x", "message": "boom"}), ("x", "boom", False)),
+        (line({"result": ""}, error={"code": "x", "message": "boom"}), ("x", "boom", False)),
+        (line({"result": "", "error": {"code": "x", "message": "boom"}}), ("x", "boom", False)),
         (line(), ("empty_answer", None, True)),
         (line({}), ("empty_answer", None, True)),
         (line({"result": None}), ("empty_answer", None, True)),
@@ -828,6 +892,22 @@ def test_failed_rows(provider: Qianfan, given: bytes, failure: tuple[str, str | 
     assert found is not None
     assert (found.code, found.retryable) == (failure[0], failure[2])
     assert failure[1] in (None, found.message)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"code": 0, "message": "success"},
+        {"code": 200, "message": "OK"},
+        {"error_code": "0", "error_msg": ""},
+        {"errorCode": None, "errorMessage": None},
+        {"error": None},
+    ],
+)
+@pytest.mark.parametrize("output", ["x", {"result": "x"}])
+def test_words_of_success_are_no_error(provider: Qianfan, output: Any, more: Any) -> None:
+    """A code that says that all is well takes nothing from the answer beside it."""
+    assert provider.decode(line(output, **more)) == Result("a", "x")
 
 
 @pytest.mark.parametrize("given", [b"", b"[]", b"{", b"{}", b'"x"', b'{"query":"x"}', b"\xff", b"[" * 100_000])

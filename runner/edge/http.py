@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 from runner.edge.secrets import Scrubber
-from runner.errors import Busy, ProviderError, Refused, Unsure
+from runner.errors import Busy, ProviderError, Refused, RunnerError, Unsure
 
 if TYPE_CHECKING:
     import ssl
@@ -57,6 +57,7 @@ PATIENCE = 10.0
 """No new try begins later than this many seconds after the first."""
 
 _KEY_HEADERS = frozenset({"authorization", "apikey", "api-key", "x-api-key"})
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 LOOPBACK = ("all://127.0.0.1", "all://localhost", "all://[::1]")
 
 
@@ -95,9 +96,8 @@ def judge_status(reply: Reply) -> None:
     if status == 408 or status >= 500:
         raise Unsure(message, code=code, where=reply.where)
     if 300 <= status < 400:
-        target = urlsplit(reply.headers.get("location", ""))
         message, hint = (
-            f"answered {status}, a redirect to {target.netloc}{target.path}",
+            f"answered {status}, a redirect to {shown(reply.headers.get('location', ''))}",
             "correct base_url in runner.yaml",
         )
         raise Refused(message, code=code, where=reply.where, hint=hint)
@@ -245,6 +245,7 @@ class Http:
     ) -> Reply:
         where = f"{method} {shown(url)}"
         with outcomes(where, self.scrub), ExitStack() as stack:
+            require_url(url)
             body = stack.enter_context(content.open("rb")) if isinstance(content, Path) else content
             client = self._client(keep=keep)
             response = stack.enter_context(
@@ -267,6 +268,8 @@ class Http:
         """Receive what is at ``url``; where it is instead, if it redirects."""
         where = f"GET {shown(url)}"
         asked = {**headers, "accept-encoding": "identity", **transfer.resume_headers}
+        with outcomes(where, self.scrub):
+            require_url(url)
         with (
             outcomes(where, self.scrub),
             self._client(keep=True).stream("GET", url, headers=asked, timeout=_timeout(timeout)) as response,
@@ -289,15 +292,18 @@ class Http:
             if not self._clients:
                 logging.getLogger("httpx").setLevel(logging.WARNING)  # below that it logs URLs, tokens included
                 context = ssl_context()
-                for kept in (True, False):
-                    self._clients[kept] = httpx.Client(
-                        verify=context,
-                        limits=httpx.Limits(
-                            max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS if kept else 0
-                        ),
-                        mounts=dict.fromkeys(LOOPBACK),  # a proxy of the environment cannot reach this machine
-                        headers={"user-agent": "batch-runner"},
-                    )
+                with proxies():
+                    self._clients = {
+                        kept: httpx.Client(
+                            verify=context,
+                            limits=httpx.Limits(
+                                max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS if kept else 0
+                            ),
+                            mounts=dict.fromkeys(LOOPBACK),  # a proxy of the environment cannot reach this machine
+                            headers={"user-agent": "batch-runner"},
+                        )
+                        for kept in (True, False)
+                    }
             return self._clients[keep]
 
 
@@ -407,8 +413,19 @@ def _timeout(read: float) -> httpx.Timeout:
 
 
 def ssl_context() -> ssl.SSLContext:
-    """One for all clients of a process: reading the certificates takes longer than many a call."""
-    return _ssl_context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+    """One for all clients of a process: reading the certificates takes longer than many a call.
+
+    Raises RunnerError where the environment names certificates that cannot be read.
+    """
+    named = {name: os.environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")}
+    try:
+        return _ssl_context(*named.values())
+    except OSError as error:
+        told = " and ".join(f"{name}={value}" for name, value in named.items() if value)
+        raise RunnerError(
+            f"the certificates to trust cannot be read ({told or 'those of this machine'}): {error.strerror or error}",
+            hint="Let the environment variable name a PEM file that is there, or unset it.",
+        ) from error
 
 
 @cache
@@ -416,6 +433,34 @@ def _ssl_context(_file: str | None, _folder: str | None) -> ssl.SSLContext:
     import httpx
 
     return httpx.create_ssl_context()
+
+
+@contextmanager
+def proxies() -> Iterator[None]:
+    """Turn what httpx makes of a proxy that the environment names, and that it cannot use, into RunnerError."""
+    import httpx
+
+    try:
+        yield
+    except (ImportError, ValueError, httpx.InvalidURL) as error:
+        named = [name for one in _PROXIES for name in (one, one.lower()) if os.environ.get(name)]
+        socks = isinstance(error, ImportError)
+        raise RunnerError(
+            f"the proxy that the environment names ({', '.join(named)}) cannot be used: "
+            + ("SOCKS takes the package socksio, which is not installed" if socks else _words(error)),
+            hint="`pip install 'httpx[socks]'`, or unset the variable." if socks else "Correct or unset the variable.",
+        ) from error
+
+
+def require_url(url: str) -> None:
+    """Raises Refused for a URL that cannot be called: httpx and the look-up of names raise all sorts of errors."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+        if host.isascii():  # httpx sees to all others
+            host.encode("idna")
+    except ValueError as error:
+        raise Refused(f"not a URL that can be called: {error}", where=shown(url)) from error
 
 
 def same_origin(one: str, other: str) -> bool:

@@ -177,13 +177,14 @@ class AlayaDoor:
         """Raises RunnerError for a deployment that will not come up by itself."""
         deployment = self._deployment()
         self._require_up(deployment)
+        word = ""
         if deployment.status != "running":
-            return NotYet(self._http.scrub(deployment.status, 60) or "in no state that it tells")
-        if not deployment.ready:
-            return NotYet("running, but its model is not loaded yet")
-        if not deployment.url:
-            return NotYet("running, but has no address yet")
-        return self._target(deployment)
+            word = self._http.scrub(deployment.status, 60) or "in no state that it tells"
+        elif not deployment.ready:
+            word = "running, but its model is not loaded yet"
+        elif not deployment.url:
+            word = "running, but has no address yet"
+        return NotYet(word, self._named(deployment)) if word else self._target(deployment)
 
     def catalogue(self) -> Catalogue:
         """The names that it serves, with what its own list says of them; without names, that list.
@@ -200,13 +201,16 @@ class AlayaDoor:
 
     def _require_up(self, deployment: Deployment) -> None:
         if deployment.status in DOWN:
-            name = self._http.scrub(deployment.name, 100)
-            told = self._service_id if name in ("", self._service_id) else f"{self._service_id} ({name})"
             raise RunnerError(
-                f"deployment {told} of provider {self._config.name} is {deployment.status}",
+                f"{self._named(deployment)} is {deployment.status}",
                 where=str(self._config.place),
                 hint=DOWN[deployment.status],
             )
+
+    def _named(self, deployment: Deployment) -> str:
+        name = self._http.scrub(deployment.name, 100)
+        told = self._service_id if name in ("", self._service_id) else f"{self._service_id} ({name})"
+        return f"deployment {told} of provider {self._config.name}"
 
     def _listed(self, deployment: Deployment) -> Catalogue:
         if deployment.ready and deployment.url:

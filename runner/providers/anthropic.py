@@ -5,7 +5,7 @@ https://platform.claude.com/docs/en/build-with-claude/batch-processing (an older
 ``max_requests`` where that holds).  What is not documented is treated so:
 
 - A batch carries no mark of ours and there is no idempotency key.  A start whose answer was lost is looked for among
-  the batches made since, by its number of requests; what could be mistaken for another is left to a person.
+  the batches made about then, by its number of requests; what could be mistaken for another is left to a person.
 - The order of the list is not promised.  A page ends the search only while everything so far came newest first.
 - The error of an overloaded service (529) does not say that nothing was made, so it is no clear no.
 - How long results are kept is not documented (``expires_at`` is the end of the processing), so no date is told;
@@ -15,6 +15,7 @@ https://platform.claude.com/docs/en/build-with-claude/batch-processing (an older
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -43,6 +44,8 @@ from runner.providers.anthropic_batches import Batch, parse_batch, parse_models
 from runner.providers.anthropic_messages import FRAME, decode_line, encode
 from runner.providers.hands import Hands, limits_of, secret_of
 from runner.providers.loose import get, text
+from runner.providers.openai import MISCOUNT
+from runner.providers.openai_results import Joined
 from runner.result import Result
 
 DEFAULT_URL = "https://api.anthropic.com"
@@ -56,6 +59,9 @@ PAGES = 100
 """So many pages are read, and no more, for one question."""
 TOLERANCE = 300.0
 """Seconds by which the platform's clock may be behind ours."""
+LATEST = 7_200.0
+"""Seconds after a task was begun in which its start makes the batch, or never will.  The call follows within minutes,
+and brings a body of 250 MB to its end in this time at 40 kB/s; a batch made later is somebody else's."""
 LONGEST_PAUSE = 300.0
 """Seconds that a wished pause between two looks is told to be at most."""
 
@@ -130,10 +136,9 @@ class Anthropic:
         return batch.id
 
     def find(self, job: Job) -> Finding:
-        """Look among the batches made since, less those known to be others, for one of as many requests."""
-        since = job.begun_at - TOLERANCE
-        recent, covered = self._since(since)
-        likely = [batch for batch in recent if batch.id not in job.taken and batch.total in (None, job.requests)]
+        """Look among the batches made about then, less those known to be others, for one of as many requests."""
+        made, covered = self._made(job.begun_at - TOLERANCE, job.begun_at + LATEST)
+        likely = [batch for batch in made if batch.id not in job.taken and batch.total in (None, job.requests)]
         if not likely:
             return Absent() if covered else Unknown("the provider's list of batches does not reach back to the start")
         if len(likely) == 1 and likely[0].total == job.requests and likely[0].created_at and not job.rivals and covered:
@@ -163,16 +168,28 @@ class Anthropic:
             raise Refused(self._http.scrub(f"batch {remote_id} is another one: {'; '.join(differ)}", 600))
 
     def results(self, job: Job, sink: Callable[[bytes], object]) -> None:
-        """The one file of results, answers and errors alike.  Raises Refused once they are archived."""
+        """The one file of results: every request has a line, whatever came of it.
+
+        Raises Refused once they are archived.  Raises Busy where there is no line although there have to be some, and,
+        until the end is :data:`MISCOUNT` seconds old, Unsure where there are fewer than requests.
+        """
         batch = self._batch(job.remote_id)
         if batch.archived_at:
             raise Refused(
                 self._http.scrub(f"the results of batch {job.remote_id} are lost: archived at {batch.archived_at}")
             )
+        if not batch.ended:
+            raise Busy(f"batch {job.remote_id} has not ended: it is {self._http.scrub(batch.status, 60)}")
+        joined = Joined(sink)
         if batch.results_url:
-            self._download(batch.results_url, sink)
-        elif not batch.ended or batch.succeeded or batch.errored:
-            raise Busy(f"batch {job.remote_id} names no results to download yet")
+            self._download(batch.results_url, joined)
+        if not joined.lines and (batch.succeeded or batch.errored or not batch.settled):
+            raise Busy(f"batch {job.remote_id} has no results to download yet")
+        is_fresh = job.ended_at is None or time.time() - job.ended_at < MISCOUNT
+        if batch.results_url and joined.lines < batch.settled and is_fresh:
+            raise Unsure(
+                f"the results of batch {job.remote_id} are {joined.lines:,} lines for {batch.settled:,} requests"
+            )
 
     def cancel(self, job: Job) -> bool:
         """Ask for a stop.  What is being answered by then may still be answered, and paid."""
@@ -199,9 +216,9 @@ class Anthropic:
     def _batch(self, remote_id: str) -> Batch:
         return parse_batch(self._call("GET", _path(remote_id), retry=True).json())
 
-    def _since(self, since: float) -> tuple[list[Batch], bool]:
-        """Batches that may have been made since then, and whether the list was seen to cover that time."""
-        recent: dict[str, Batch] = {}
+    def _made(self, since: float, until: float) -> tuple[list[Batch], bool]:
+        """Batches that may have been made in that time, and whether the list was seen to cover it."""
+        listed: dict[str, Batch] = {}
         latest = float("inf")
         sorted_so_far = covered = True
         try:
@@ -210,13 +227,13 @@ class Anthropic:
                     made = batch.created_at
                     sorted_so_far = sorted_so_far and made is not None and made <= latest
                     latest = latest if made is None else made
-                    if made is None or made >= since:
-                        recent[batch.id] = batch
+                    if made is None or since <= made <= until:
+                        listed[batch.id] = batch
                 if sorted_so_far and latest < since:
                     break
         except _Endless:
             covered = False
-        return list(recent.values()), covered
+        return list(listed.values()), covered
 
     def _pages(self, path: str) -> Iterator[list[Any]]:
         """Every page of a list.  Raises _Endless for one that has no end within :data:`PAGES`, or goes in a circle."""
@@ -236,18 +253,10 @@ class Anthropic:
             params["after_id"] = last
         raise _Endless("the provider's list has no end", where=f"GET {path}")
 
-    def _download(self, url: str, sink: Callable[[bytes], object]) -> None:
+    def _download(self, url: str, sink: Joined) -> None:
         """Hand over the file at ``url``, its last line closed."""
-        last = b"\n"
-
-        def keep(chunk: bytes) -> None:
-            nonlocal last
-            last = chunk[-1:] or last
-            sink(chunk)
-
-        self._http.download(url, keep, headers=self._headers() if same_origin(url, self._base) else {})
-        if last != b"\n":
-            sink(b"\n")
+        self._http.download(url, sink, headers=self._headers() if same_origin(url, self._base) else {})
+        sink.close_line()
 
     def _headers(self) -> dict[str, str]:
         key = self._api_key()

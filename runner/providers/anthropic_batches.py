@@ -47,6 +47,11 @@ class Batch:
         return sum(known) if known else None
 
     @property
+    def settled(self) -> int:
+        """Requests that are known to have come to something, each of which has a line in the results."""
+        return (self.succeeded or 0) + (self.unanswered or 0)
+
+    @property
     def phase(self) -> Phase:
         """Once it has ended, what became of its requests decides."""
         if not self.ended:

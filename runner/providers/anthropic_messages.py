@@ -119,12 +119,12 @@ RETRYABLE: Mapping[str, bool] = {
     "timeout_error": True,
     "invalid_request_error": False,
     "authentication_error": False,
-    "billing_error": False,
+    "billing_error": True,
     "permission_error": False,
     "not_found_error": False,
     "request_too_large": False,
 }
-"""Whether the same request, asked again, may be answered, by the type of its error."""
+"""Whether the same request, asked again, may be answered, by the type of its error.  Accounts get topped up."""
 
 
 def decode_line(line: bytes) -> Result:

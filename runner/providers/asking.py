@@ -19,15 +19,26 @@ from typing import Any
 
 from runner.edge.asking import Asker
 from runner.edge.http import Reply
+from runner.edge.secrets import Scrubber
 from runner.errors import Busy, ProviderError, Refused, RunnerError
 from runner.provider import Job
 from runner.providers.book import Book
 from runner.providers.door import Target
-from runner.providers.pace import Pace, used_up
+from runner.providers.pace import LONGEST_PAUSE, LONGEST_WISH, Pace, used_up
 from runner.providers.queue import Question, Queue, answer_line, error_line
-from runner.providers.sse import Assembly, Events
+from runner.providers.sse import Stream
 from runner.providers.tempo import Tempo
-from runner.providers.verdict import Again, Halt, Settled, Verdict, cannot_go_on, casts_doubt, judge, misfortune
+from runner.providers.verdict import (
+    Again,
+    Halt,
+    Settled,
+    Verdict,
+    cannot_go_on,
+    casts_doubt,
+    judge,
+    misfortune,
+    without_secrets,
+)
 
 BACK_OFF = 0.5
 """Seconds before the second try; doubled for each further one, times 0.5 to 1.5."""
@@ -90,10 +101,20 @@ class Try:
     """When its last asking ended, or its first began."""
 
 
+@dataclass(frozen=True)
+class Doubt:
+    """A failure that may be the endpoint's rather than its row's.  ``error``: what it means if it is."""
+
+    one: Try
+    line: bytes
+    reason: str
+    error: RunnerError | None = None
+
+
 class Run:
     """The event loop's side: what is in flight, what waits for another try, what is being written."""
 
-    def __init__(self, manner: Manner, works: Callable[[], list[Work]], scrub: Callable[..., str]) -> None:
+    def __init__(self, manner: Manner, works: Callable[[], list[Work]], scrub: Scrubber) -> None:
         self._manner = manner
         self._works = works
         self._scrub = scrub
@@ -104,8 +125,8 @@ class Run:
         self._number = 0
         self._answers = 0
         self._answered_at = -math.inf
-        self._doubtful: list[tuple[Try, bytes]] = []
-        """Failures since the last answer, with their lines."""
+        self._doubtful: list[Doubt] = []
+        """Failures since the last answer."""
         self._unreachable_since: float | None = None
         self._tempo = Tempo(time.monotonic())
         self._halt: Exception | None = None
@@ -142,7 +163,7 @@ class Run:
                 one = self._next(now)
                 if one is None:
                     if not self._flying and not self._again and all(work.fed for work in self._works()):
-                        await self._believe_failures()
+                        await self._conclude()
                         break
                     await self.nap(self._pause(now))
                     continue
@@ -235,7 +256,7 @@ class Run:
         if reply is not None:
             self._unreachable_since = None
             if (wait := used_up(reply.headers)) is not None:
-                self._pace.wait(time.monotonic(), wait)
+                self._pace.wait(time.monotonic(), min(wait, LONGEST_PAUSE))
         if isinstance(verdict, Settled) and reply is not None and casts_doubt(reply):
             self._doubt(one, reply, verdict)
             return
@@ -245,13 +266,8 @@ class Run:
         self, asker: Asker, target: Target, url: Callable[[Target, str], str], question: Question
     ) -> tuple[Reply, Any]:
         body = question.body
-        events, assembly = Events(), Assembly()
-
-        def on_event(packet: bytes) -> None:
-            for data in events.feed(packet):
-                assembly.add(data)
-
-        if self._manner.stream:
+        stream = Stream() if self._manner.stream else None
+        if stream is not None:
             body = b'%b,"stream":true,"stream_options":{"include_usage":true}}' % body[:-1]
         reply = await asker.ask(
             url(target, question.path),
@@ -259,15 +275,9 @@ class Run:
             body,
             silence=self._manner.silence,
             whole=self._manner.timeout,
-            on_event=on_event if self._manner.stream else None,
+            listener=stream,
         )
-        if reply.data or not self._manner.stream:
-            return reply, _json(reply.data)
-        for data in events.end():
-            assembly.add(data)
-        if assembly.error is not None:
-            return reply, {"error": assembly.error}
-        return reply, assembly.body() if assembly.complete else None
+        return reply, _json(reply.data) if reply.data or stream is None else stream.body()
 
     def _unheard(self, error: ProviderError) -> Verdict:
         """A call that came to no reply.  No connection for long ends the run."""
@@ -281,12 +291,10 @@ class Run:
         return misfortune(error)
 
     def _doubt(self, one: Try, reply: Reply, settled: Settled) -> None:
-        """A no that may be about the endpoint rather than the question: about the endpoint, if it never answered."""
+        """A no that may be about the endpoint rather than the question: about the endpoint, if it never answers."""
         self._pace.hear(time.monotonic(), refused=False)
-        if not self._answers and not one.work.answered:
-            self._halt = self._halt or self._scrubbed(cannot_go_on(reply, settled))
-        else:
-            self._set_aside(one, self._line(one, settled), settled.failure.message if settled.failure else "")
+        error = self._scrubbed(cannot_go_on(reply, settled))
+        self._set_aside(Doubt(one, self._line(one, settled), error.message, error))
 
     # What it came to
 
@@ -302,13 +310,15 @@ class Run:
         others_answered = self._answered_at > one.since - LATELY
         one.since = now
         if verdict.code != "unreachable":  # nothing was sent then, and `_unheard` says when to knock again
-            self._pace.hear(now, refused=True)
+            self._pace.hear(now, refused=not verdict.unusable)
+            if verdict.turned_away and not others_answered and verdict.pause is not None:
+                self._pace.wait(now, verdict.pause)
             if verdict.turned_away and others_answered and one.turned_away < TURNED_AWAY * one.work.job.attempts:
                 one.turned_away += 1
             else:
                 one.asked += 1
         if one.asked >= one.work.job.attempts:
-            self._give_up(one, verdict)
+            await self._give_up(one, verdict)
             return
         one.due = now + self._back_off(one, verdict)
         heapq.heappush(self._again, one)
@@ -316,31 +326,52 @@ class Run:
     def _back_off(self, one: Try, verdict: Again) -> float:
         jitter = 0.5 + random.random()  # noqa: S311 - spreads load, keeps no secret
         own = min(LONGEST_BACK_OFF, BACK_OFF * 2.0 ** max(0, one.asked + min(one.turned_away, 4) - 1)) * jitter
-        return own if verdict.pause is None else verdict.pause + 0.1 * own
+        return own if verdict.pause is None else min(verdict.pause, LONGEST_WISH) + 0.1 * own
 
-    def _give_up(self, one: Try, verdict: Again) -> None:
+    async def _give_up(self, one: Try, verdict: Again) -> None:
         """Tried as often as it may be.  That is believed once another question was answered, or none is left.
 
         An endpoint that answers nobody is not well: it is not asked on, and none of its failures is laid to a row.
         """
-        self._set_aside(one, self._failure_line(one, verdict), verdict.reason)
+        line = self._failure_line(one, verdict)
+        if verdict.unusable:  # it was answered, and perhaps paid
+            await self._record(one, line, ok=False)
+        else:
+            self._set_aside(Doubt(one, line, verdict.reason))
 
-    def _set_aside(self, one: Try, line: bytes, reason: str) -> None:
-        self._doubtful.append((one, line))
+    def _set_aside(self, doubt: Doubt) -> None:
+        self._doubtful.append(doubt)
         if len(self._doubtful) >= max(20, self._manner.concurrency):
-            self._halt = self._halt or RunnerError(
-                f"the last {len(self._doubtful)} questions all came to nothing: {self._scrub(reason)}",
-                hint="What was answered is kept, the rest is not asked: apply again once the endpoint is well.",
+            self._halt = (
+                self._halt
+                or self._wrong_door()
+                or RunnerError(
+                    f"the last {len(self._doubtful)} questions all came to nothing: {self._scrub(doubt.reason)}",
+                    hint="What was answered is kept, the rest is not asked: apply again once the endpoint is well.",
+                )
             )
+
+    def _wrong_door(self) -> RunnerError | None:
+        """What the doubts amount to where no question was ever answered, in this run or before."""
+        if self._answers or any(work.answered for work in self._works()):
+            return None
+        return next((doubt.error for doubt in self._doubtful if doubt.error is not None), None)
+
+    async def _conclude(self) -> None:
+        """Nothing is left to ask."""
+        self._halt = self._halt or self._wrong_door()
+        if self._halt is None:
+            await self._believe_failures()
 
     async def _believe_failures(self) -> None:
         doubtful, self._doubtful = self._doubtful, []
-        await asyncio.gather(*[self._record(one, line, ok=False) for one, line in doubtful])
+        await asyncio.gather(*[self._record(doubt.one, doubt.line, ok=False) for doubt in doubtful])
 
     def _failure_line(self, one: Try, verdict: Again) -> bytes:
         id, settled = one.question.id, verdict.settled
         if settled is not None:
-            return answer_line(id, settled.status, settled.body, ok=False, attempts=one.asked, exhausted=True)
+            body = without_secrets(settled.body, self._scrub)
+            return answer_line(id, settled.status, body, ok=False, attempts=one.asked, exhausted=True)
         error = {"code": verdict.code, "message": self._scrub(verdict.reason, 1_000)}
         return error_line(id, error, attempts=one.asked, exhausted=True)
 
@@ -351,10 +382,10 @@ class Run:
         self._tempo.count(settled.usage, self._answered_at)
         await self._believe_failures()
 
-    @staticmethod
-    def _line(one: Try, settled: Settled) -> bytes:
+    def _line(self, one: Try, settled: Settled) -> bytes:
         ok, id = settled.failure is None, one.question.id
-        return answer_line(id, settled.status, settled.body, ok=ok, attempts=one.asked + 1, exhausted=False)
+        body = settled.body if ok else without_secrets(settled.body, self._scrub)
+        return answer_line(id, settled.status, body, ok=ok, attempts=one.asked + 1, exhausted=False)
 
     async def _record(self, one: Try, line: bytes, *, ok: bool) -> None:
         """Returns when the line is on disk."""

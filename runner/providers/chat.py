@@ -198,12 +198,18 @@ def _arguments(calls: Sequence[Any]) -> str | None:
     return dumps(arguments, ensure_ascii=False) if isinstance(arguments, dict) else _text(arguments)
 
 
+INTERRUPTED = ("abort", "error", "insufficient_system_resource")
+"""As finish_reason: vLLM's, OpenRouter's and DeepSeek's word for an answer that the server broke off."""
+
+
 def _shortcoming(text: str | None, refusal: str | None, finish: str | None, *, calls: bool) -> Failure | None:
-    """Why an answer that came is none."""
+    """Why an answer that came is none, or only half of one."""
     if finish == "content_filter":
         return Failure("content_filter", "the provider's filter stopped the answer", retryable=False)
     if refusal:
         return Failure("refusal", "the model refused to answer", retryable=False)
+    if finish in INTERRUPTED:
+        return Failure("interrupted", f"the answer broke off: finish_reason is {finish}", retryable=True)
     if not text and finish == "length":
         return Failure("truncated", "the token limit was reached before any text", retryable=False)
     if text is None and not calls:

@@ -19,9 +19,10 @@ class Target:
 
 @dataclass(frozen=True)
 class NotYet:
-    """An endpoint that is on its way.  ``word``: the platform's own, such as "starting"."""
+    """An endpoint that is on its way.  ``word``: the platform's own, such as "starting"; ``what``: its name for people."""
 
     word: str
+    what: str = field(default="the endpoint", compare=False)
 
 
 class Door(Protocol):

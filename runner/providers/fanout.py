@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Lock, Thread
 from typing import TypeVar, cast
 
+from runner.edge.secrets import Scrubber
 from runner.errors import ProviderError, Refused, RunnerError
 from runner.provider import Job
 from runner.providers.asking import LOOK, Manner, Run, Work
@@ -30,7 +31,7 @@ class Fanout:
         open_door: Callable[[], Target | NotYet],
         url: Callable[[Target, str], str],
         manner: Manner,
-        scrub: Callable[..., str],
+        scrub: Scrubber,
     ) -> None:
         self._open_door = open_door
         self._url = url
@@ -141,18 +142,19 @@ class Fanout:
             return list(self._work.values())
 
     async def _target(self, run: Run) -> Target | None:
-        """The endpoint, once it is there; None if asked to rest before.  Raises RunnerError if it does not come."""
+        """The endpoint, once it is there; None if asked to rest before.  Raises RunnerError if it does not come within
+        the longest wait.max of its tasks, from now on."""
+        begun = time.monotonic()
         while not run.resting:
             found = await _in_daemon(self._open_door)
             if isinstance(found, Target):
                 self._word = ""
                 return found
             self._word = found.word
-            works = self._works()
-            until = max((work.job.begun_at + work.job.max_wait for work in works), default=0.0)
-            if time.time() > until:
+            patience = max((work.job.max_wait for work in self._works()), default=0)
+            if time.monotonic() - begun > patience:
                 raise RunnerError(
-                    f"the endpoint is still {found.word} after wait.max", hint="See its console, then apply again."
+                    f"{found.what} is still {found.word} after wait.max", hint="See its console, then apply again."
                 )
             await run.nap(LOOK)
         return None

@@ -3,11 +3,15 @@
 The MaaS of `maas.wwcsp.com`, vLLM, Ollama and most gateways are of this kind.  The task is ours: its queue and its
 answers lie on this machine (:mod:`runner.providers.queue`) and it makes progress while a run works on it.
 
-- A base URL may end in its version (`/v1`, `/api/paas/v4`) or not; without one `/v1` is added.
+- A base URL may end in its version (`/v1`, `/api/paas/v4`, `/v1beta/openai`) or be the very address of completions;
+  to any other one `/v1` is added.
 - `/v1/models` may be there or not; where it is not, a model's name is taken as given.
 - An asking of which no answer is heard (a time-out, a cut connection, a 5xx) may have been answered, and paid; it is
   asked again, as these endpoints know no way to find out.
 - 429 means that nothing was made.  It counts as an asking only while nobody else is answered.
+- A success that holds no answer is asked for again as often as `retry.attempts` says, then its row has failed.
+- Where an endpoint answers nobody (a 5xx or silence, to many in a row) nothing is laid to a row: a later run asks anew,
+  and as often.  A 403, 404, 405 or redirect to everybody is taken for a wrong address, model or key.
 """
 
 from __future__ import annotations
@@ -17,7 +21,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from runner.edge.http import Http, Reply, judge_status
 from runner.errors import Refused, RunnerError, Unsure
@@ -52,8 +55,9 @@ STREAM_SILENCE = 120.0
 SHARD = ShardLimits(2_000, 64_000_000)
 """Small, so that answers come home shard by shard."""
 AUTH_HEADER = "Authorization: Bearer"
-NO_LIST = (404, 405, 406, 410, 501)
-"""Statuses by which an endpoint says that it has no `/v1/models`."""
+NO_LIST = (400, 403, 404, 405, 406, 410, 422, 501)
+"""Statuses by which an endpoint says that it has no `/v1/models`, or none for this key."""
+_VERSION = re.compile(r"/v\d+((alpha|beta)\d*)?(/openai)?$")
 
 
 class Online:
@@ -187,13 +191,14 @@ class Online:
 def url_of(target: Target, path: str) -> str:
     """Where ``path``, such as ``/v1/chat/completions``, is at an endpoint.
 
-    A base URL that has a version in its path, or is itself the address of completions, is complete: only what follows
-    the version is added.
+    A base URL that ends in a version, or is itself the address of completions, is complete: only what follows the
+    version is added.
     """
     address, mark, query = target.base_url.partition("?")
     given = address.rstrip("/")
     base = given.removesuffix("/completions").removesuffix("/chat")
-    if base != given or re.search(r"/v\d+(alpha|beta)?\d*(/|$)", urlsplit(base).path):
+    steps = base.partition("://")[2].partition("/")[2]
+    if base != given or _VERSION.search(f"/{steps}"):
         path = path.removeprefix("/v1")
     return base + path + mark + query
 
@@ -202,7 +207,7 @@ def listed_at(http: Http, target: Target) -> Catalogue:
     """The models of an endpoint.  Not complete where it has no list.  Raises ProviderError."""
 
     def lenient(reply: Reply) -> None:
-        if reply.status in (401, 403):
+        if reply.status == 401:
             raise Refused(f"the key was refused: answered {reply.status}", where=reply.where, credentials=True)
         if reply.status not in NO_LIST:
             judge_status(reply)

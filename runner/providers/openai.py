@@ -16,6 +16,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from json import dumps
 from typing import Any
 
@@ -104,7 +105,11 @@ class OpenAI:
     # Conversations
 
     def offers(self) -> Catalogue:
-        """The platform's list of models, which may leave out some that take batches and name others that do not."""
+        """The platform's list of models, which may leave out some that take batches and name others that do not.
+
+        Raises RunnerError where runner.yaml does not say where the platform is, so that a plan says it already.
+        """
+        self._wire.base_url()
         if not self._dialect.models:
             return Catalogue((), complete=False)
 
@@ -130,10 +135,11 @@ class OpenAI:
     def start(self, job: Job, upload: Upload) -> str:
         """Make the task.  An answer that neither holds an id nor says no leaves it Unsure."""
         order = self._order(job, upload.token)
+        judge = partial(self._wire.judge_start, upload.token)
 
         def ask() -> Reply | ProviderError:
             try:
-                return self._wire.call("POST", "/batches", retry=False, json=order, judge=self._wire.judge_start)
+                return self._wire.call("POST", "/batches", retry=False, json=order, judge=judge)
             except ProviderError as error:
                 if error.code == FILE_UNKNOWN:  # the one clear no that is asked again; nothing else ever is
                     raise

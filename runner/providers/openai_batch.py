@@ -101,6 +101,7 @@ def progress_of(batch: Any, requests: int, scrub: Callable[[str, int], str]) -> 
     phase = PHASES.get(letters_of(word), Phase.RUNNING)
     problems = problems_of(batch)
     total, succeeded, failed = _counts(batch, requests, ended=phase.ended)
+    has_results = bool(succeeded or failed or any(file_ids(batch)) or inline_results(batch))
     return Progress(
         phase,
         raw=scrub(word, 60),
@@ -109,7 +110,7 @@ def progress_of(batch: Any, requests: int, scrub: Callable[[str, int], str]) -> 
         failed=failed,
         error=scrub(told(problems), 600),
         retryable=phase is not Phase.FAILED or all(map(_may_do_better, problems)),
-        turned_away=phase is Phase.FAILED and not succeeded and _is_for_want_of_room(problems),
+        turned_away=phase is Phase.FAILED and not has_results and _is_for_want_of_room(problems),
         expires_at=first_text(batch, ("expires_at", "expire_time")),
     )
 
@@ -222,7 +223,10 @@ class Search:
         for entry in entries:
             self._look_at(entry)
         cursor = _next(page, entries, self._dialect)
-        if not cursor or self._is_past():
+        if cursor == "" or self._is_past():
+            return ""
+        if cursor is None:
+            self.trouble = "the provider's list of tasks may go on, and does not say from where"
             return ""
         if cursor in self._cursors:
             self.trouble = "the provider's list of tasks goes round in circles"
@@ -244,11 +248,15 @@ class Search:
 
     def _look_at(self, entry: Any) -> None:
         job, id = self._job, first_text(entry, (self._dialect.id, "id", "batch_id"))
+        is_of_file = bool(job.staged) and input_file_of(entry) == job.staged
+        is_of_name = bool(self._dialect.marker) and text(get(entry, *self._dialect.marker)) == job.name
         if not id:
+            if is_of_file or is_of_name:
+                self.trouble = "our task is listed, and without an id"
             return
-        if job.staged and input_file_of(entry) == job.staged:
+        if is_of_file:
             self._by_file.add(id)
-        if self._dialect.marker and text(get(entry, *self._dialect.marker)) == job.name:
+        if is_of_name:
             self._by_name.add(id)
         self._times.append(_moment(first_text(entry, ("created_at", "create_time"))))
 
@@ -267,15 +275,25 @@ def _entries(page: Any) -> list[Any] | None:
     return next((found for found in (get(page, "data"), get(page, "batches"), page) if isinstance(found, list)), None)
 
 
-def _next(page: Any, entries: Sequence[Any], dialect: Dialect) -> str:
-    """Where the next page begins; empty after the last.  A page that says nothing of it may not be the last."""
-    if isinstance(get(page, "page_info"), dict):
-        return text(get(page, "page_info", "endCursor")) if get(page, "page_info", "hasNextPage") else ""
-    if token := text(get(page, "paging", "next_cursor")) or text(get(page, "pagination_token")):
-        return token
-    if dialect.cursor != "after" or get(page, "has_more") is False or not entries:
+def _next(page: Any, entries: Sequence[Any], dialect: Dialect) -> str | None:
+    """Where the next page begins; empty after the last; None where there may be one, and it cannot be asked for.
+
+    Where pages begin after a task, one that has tasks and says nothing of the next may not be the last.
+    """
+    info, has_more = get(page, "page_info"), get(page, "has_more")
+    if isinstance(info, dict):
+        goes_on, cursor = bool(get(info, "hasNextPage")), text(get(info, "endCursor"))
+    elif cursor := text(get(page, "paging", "next_cursor")) or text(get(page, "pagination_token")):
+        goes_on = True
+    elif dialect.cursor == "after":
+        goes_on = has_more is True or (bool(entries) and has_more is not False)
+        last = entries[-1] if entries else None
+        cursor = text(get(page, "last_id")) or first_text(last, (dialect.id, "id", "batch_id"))
+    else:
+        goes_on = has_more is True
+    if not goes_on:
         return ""
-    return text(get(page, "last_id")) or first_text(entries[-1], (dialect.id, "id", "batch_id"))
+    return (cursor if dialect.cursor else "") or None
 
 
 def _moment(written: str) -> float | None:

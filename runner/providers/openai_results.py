@@ -10,7 +10,7 @@ from runner.errors import Busy, Refused, Unsure
 from runner.provider import Phase, Progress
 from runner.providers.loose import get, items, text
 from runner.providers.openai_batch import file_ids, inline_results
-from runner.providers.openai_wire import Wire, batch_path, file_path
+from runner.providers.openai_wire import Wire, batch_path, file_path, hide_link
 
 PAGE = "100"
 
@@ -112,6 +112,7 @@ def _from_links(wire: Wire, remote_id: str, _batch: Any, sink: Joined) -> int:
             raise
         return 0
     for url in _addresses(answer):
+        hide_link(wire.http, url)
         wire.http.download(url, sink)
         sink.close_line()
     return sink.lines

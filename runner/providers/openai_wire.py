@@ -18,6 +18,9 @@ from runner.providers.openai_batch import is_queue_full, letters_of, word_of
 FILE_UNKNOWN = "file_not_known_yet"
 """Code of the Busy that is a clear no, and soon a yes: the file was uploaded a moment ago."""
 
+SHORTEST_SIGNATURE = 8
+"""Characters of a value in an address below which it grants nothing, and may be a word of any message."""
+
 
 @dataclass(frozen=True)
 class Wire:
@@ -122,14 +125,14 @@ class Wire:
                 error.hint = f"compare api_key of provider {self.provider} with the one that made the task"
             raise
 
-    def judge_start(self, reply: Reply) -> None:
-        """Noes that are a not-now: a full queue, and, with a code of its own, a file that is too new."""
+    def judge_start(self, file_id: str, reply: Reply) -> None:
+        """Noes that are a not-now: a full queue, and, with a code of its own, our file being too new."""
         try:
             self.judge(reply)
         except Refused as error:
             if is_queue_full(error.code, error.message):
                 raise Busy(error.message, code=error.code, where=error.where) from None
-            if _speaks_of_unknown_file(error):
+            if _is_about_unknown_file(error, file_id):
                 raise Busy(error.message, code=FILE_UNKNOWN, where=error.where) from None
             raise
 
@@ -155,10 +158,28 @@ def root_of(base_url: str, version: str) -> str:
     return base + "".join(f"/{step}" for step in steps[have:])
 
 
-_FILE = re.compile(r"(?i)\bfiles?\b")
-_NOT_THERE = ("notfound", "nosuch", "notexist", "doesntexist")
+_NOT_THERE = ("notfound", "notbefound", "nosuch", "notexist", "doesntexist")
+_OTHERS = ("model", "deployment", "endpoint")
+"""What else may not be there, and in lines of which file is said, too."""
 
 
-def _speaks_of_unknown_file(error: Refused) -> bool:
-    said = f"{error.code} {error.message}"
-    return _FILE.search(said) is not None and any(word in letters_of(said) for word in _NOT_THERE)
+def _is_about_unknown_file(error: Refused, file_id: str) -> bool:
+    """Something is not there, and it is our file: by the code, or because it is named and nothing else is."""
+    code = letters_of(error.code)
+    rest, named = re.subn(rf"(?<![\w-]){re.escape(file_id)}(?![\w-])", "", error.message)
+    said = code + letters_of(rest)
+    has_code_of_files = "file" in code.replace("profile", "")
+    subject = code if has_code_of_files else said
+    return (
+        any(word in said for word in _NOT_THERE)
+        and (has_code_of_files or named > 0)
+        and not any(word in subject for word in _OTHERS)
+    )
+
+
+def hide_link(http: Http, url: str) -> None:
+    """Keep out of messages what makes an address from a platform work: any value in its query may be a signature."""
+    for pair in url.partition("?")[2].partition("#")[0].split("&"):
+        value = pair.partition("=")[2]
+        if len(value) >= SHORTEST_SIGNATURE:
+            http.hide(value)

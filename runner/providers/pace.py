@@ -26,6 +26,9 @@ CROWD = 0.5
 SHUT = 0.9
 """With so many turned away, nobody is let in: then it is better to wait than to ask fewer at once."""
 LONGEST_PAUSE = 60.0
+"""Seconds, of our own accord."""
+LONGEST_WISH = 600.0
+"""Seconds, where the endpoint asks for it."""
 
 
 @dataclass
@@ -64,12 +67,12 @@ class Pace:
 
     def wait(self, now: float, seconds: float) -> None:
         """The endpoint asks that nothing be asked for so long."""
-        self.not_before = max(self.not_before, now + min(seconds, LONGEST_PAUSE))
+        self.not_before = max(self.not_before, now + min(seconds, LONGEST_WISH))
 
     def _learn(self, share: float, now: float) -> None:
         self._shut = self._shut + 1 if share >= SHUT else 0
         if self._shut:
-            self.wait(now, 2.0 ** min(self._shut, 10) / 2)
+            self.wait(now, min(LONGEST_PAUSE, 2.0 ** min(self._shut, 10) / 2))
         if share <= self._expected():
             self._normal -= max(0.0, self._normal - share) / 8
             self._before = None

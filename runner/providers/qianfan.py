@@ -51,6 +51,8 @@ from runner.providers.bos import Bos, Place, parse_place
 from runner.providers.hands import Hands, limits_of, secret_of
 from runner.providers.listing import parse_listing
 from runner.providers.loose import get, items, text
+from runner.providers.openai import MISCOUNT
+from runner.providers.openai_results import Joined
 from runner.providers.qianfan_replies import judge, result_of
 from runner.providers.qianfan_tasks import RemoteTask, last_step, parse_page, parse_task, reaches
 from runner.result import Result
@@ -198,16 +200,26 @@ class Qianfan:
         )
 
     def results(self, job: Job, sink: Callable[[bytes], object]) -> None:
-        """Every file in the task's folder of results: one for each input file, its lines in no order."""
+        """Every file in the task's folder of results: one for each input file, its lines in no order.
+
+        BOS is another service than the list of tasks and may know of them later.  Raises Busy where it holds no line
+        although rows were processed, and, until the end is :data:`MISCOUNT` seconds old, Unsure where it holds fewer
+        than were: whether each of them has a line, a failed one too, is not documented.
+        """
         task = self._task(job.remote_id)
         if not task.phase.ended:
             raise Busy(f"task {job.remote_id} goes on: {self._http.scrub(task.status, 60)}")
+        joined = Joined(sink)
         files = [place for place in self._bos.list(self._results(task, job)) if not place.key.endswith("/")]
-        if not files and task.phase is Phase.SUCCEEDED:
-            raise Busy(f"task {job.remote_id} is done, and its results are not in BOS yet")
         for place in sorted(files, key=str):
-            with _closed(sink) as keep:
-                self._bos.download(place, keep)
+            self._bos.download(place, joined)
+            joined.close_line()
+        owed = task.processed or int(task.phase is Phase.SUCCEEDED)
+        if owed and not joined.lines:
+            raise Busy(f"task {job.remote_id} has ended, and its results are not in BOS yet")
+        is_fresh = job.ended_at is None or self._now() - job.ended_at < MISCOUNT
+        if joined.lines < owed and is_fresh:
+            raise Unsure(f"the results of task {job.remote_id} are {joined.lines:,} lines for {owed:,} rows")
 
     def cancel(self, job: Job) -> bool:
         """Stop the task; a no, which comes with HTTP 200, does not matter where it ends all the same."""
@@ -331,21 +343,6 @@ def _rewritten(shard: Path) -> Iterator[Path]:
         yield path
     finally:
         path.unlink(missing_ok=True)
-
-
-@contextmanager
-def _closed(sink: Callable[[bytes], object]) -> Iterator[Callable[[bytes], object]]:
-    """``sink`` for one file, whose last line gets a newline if it has none."""
-    last = b"\n"
-
-    def keep(data: bytes) -> None:
-        nonlocal last
-        last = data[-1:] or last
-        sink(data)
-
-    yield keep
-    if last != b"\n":
-        sink(b"\n")
 
 
 def qianfan(config: ProviderConfig, hands: Hands) -> Qianfan:

@@ -5,24 +5,33 @@ Documented: a request line ``{"id", "query"}``; a result line, which is the requ
 so written in the plainest way and read in every plausible one:
 
 - the line of data format ``role``: written as ``{"id", "messages": [{"role", "content"}]}``;
-- a failed row: ``error_code`` and ``error_msg`` in the line or in its output, or ``error`` as elsewhere;
+- a failed row: a code and a message, spelled in one of the ways that Baidu has for them, in the line or in its output,
+  or ``error`` as elsewhere; an output beside it is no answer;
 - the output of endpoints that answer as OpenAI does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from json import dumps, loads
 from typing import Any
 
 from runner.provider import Message, Question
 from runner.providers import chat
-from runner.providers.loose import get, text
+from runner.providers.loose import first_text, get, text
 from runner.result import Failure, Result
 
 _TRANSIENT = frozenset({"18", "336100", "500000"})
 """Codes after which Baidu's own client asks again: too many queries a second, try again, internal error."""
+_FINE = frozenset({"", "0", "200"})
+"""What stands in the place of an error's code where there is none."""
+_SPELLINGS: Mapping[str, Sequence[str]] = {
+    "error_code": ("error_msg",),
+    "errorCode": ("errorMessage", "errorMsg", "errorReason"),
+    "code": ("message",),
+}
+"""Names of an error's code, and of the message that goes with it."""
 
 
 # Writing
@@ -89,10 +98,11 @@ def decode(line: bytes) -> Result:
     request, output = text(record.get("id")), record.get("output")
     if not request:
         return chat.decode_line(line)
-    for holder in (output, record):
-        if text(get(holder, "error_code")) not in ("", "0"):
-            return Result(request, failure=_failure(holder))
-    if isinstance(output, dict) and isinstance(output.get("result"), str):
+    failure = _failure(output) or _failure(record)
+    if failure is not None:
+        return Result(request, failure=failure)
+    is_error = record.get("error") or get(output, "error")
+    if isinstance(output, dict) and isinstance(output.get("result"), str) and not is_error:
         return chat.decode_body(request, _completion(output))
     return chat.decode_line(line)
 
@@ -116,8 +126,12 @@ def _completion(output: Mapping[str, Any]) -> dict[str, Any]:
     return {"choices": [choice], "usage": output.get("usage"), "model": output.get("model")}
 
 
-def _failure(holder: Any) -> Failure:
-    code = text(get(holder, "error_code"))
-    said = text(get(holder, "error_msg")) or f"Qianfan answered with error {code}"
-    word = "" if code.isdigit() else code
-    return Failure(code, said, code in _TRANSIENT or chat.is_retryable(word, None, said))
+def _failure(holder: Any) -> Failure | None:
+    """The error that ``holder`` tells of itself, if it does."""
+    for name, messages in _SPELLINGS.items():
+        code = text(get(holder, name))
+        if code not in _FINE:
+            said = first_text(holder, messages) or f"Qianfan answered with error {code}"
+            word = "" if code.isdigit() else code
+            return Failure(code, said, code in _TRANSIENT or chat.is_retryable(word, None, said))
+    return None

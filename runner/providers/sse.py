@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from json import loads
 from typing import Any
 
-from runner.providers.loose import get, items
+from runner.providers.loose import get, items, text
 
 DONE = "[DONE]"
 
@@ -47,6 +47,40 @@ class Events:
             self._data.append(line[5:].decode("utf-8", "replace").removeprefix(" "))
 
 
+class Stream:
+    """Packets in, a completion out: :class:`Events` and :class:`Assembly` as one listener."""
+
+    def __init__(self) -> None:
+        self._events = Events()
+        self.assembly = Assembly()
+
+    def hear(self, packet: bytes) -> None:
+        self._take(self._events.feed(packet))
+
+    def end(self) -> None:
+        """The stream came to an end in good order, so that a last line without a line end is one, too."""
+        self._take(self._events.end())
+
+    def _take(self, events: Iterator[str]) -> None:
+        for data in events:
+            if not self.assembly.done:
+                self.assembly.add(data)
+
+    @property
+    def done(self) -> bool:
+        return self.assembly.done
+
+    @property
+    def complete(self) -> bool:
+        return self.assembly.complete
+
+    def body(self) -> dict[str, Any] | None:
+        """The completion, or the error that came in its place; None for a stream that was cut."""
+        if self.assembly.error is not None:
+            return {"error": self.assembly.error}
+        return self.assembly.body() if self.assembly.complete else None
+
+
 class Assembly:
     """The chunks of one streamed completion, put together in the shape of an answer that was not streamed."""
 
@@ -79,8 +113,8 @@ class Assembly:
         except (ValueError, RecursionError):
             self._garbled = self._garbled or data.lstrip().startswith("{")  # anything else keeps the line busy
             return
-        if get(chunk, "error"):
-            self.error = chunk["error"]
+        if (error := _error_in(chunk)) is not None:
+            self.error = error
             return
         if not self._head and isinstance(chunk, dict):
             self._head = {key: chunk[key] for key in ("id", "created", "model") if key in chunk}
@@ -124,3 +158,11 @@ class Assembly:
             choice["text"] = text
         kind = "chat.completion" if self._chat else "text_completion"
         return {**self._head, "object": kind, "choices": [choice], "usage": self._usage}
+
+
+def _error_in(chunk: Any) -> Any:
+    """What a chunk reports in the place of an answer: under ``error``, or flat, as vLLM and FastChat have it."""
+    if error := get(chunk, "error"):
+        return error
+    flat = get(chunk, "object") == "error" or (text(get(chunk, "code")) and text(get(chunk, "message")))
+    return chunk if flat and "choices" not in chunk else None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from json import dumps
+from json import dumps, loads
 from typing import Any
 
 from runner.edge.http import Reply, retry_after
+from runner.edge.secrets import Scrubber
 from runner.errors import Busy, ProviderError, Refused, RunnerError
 from runner.providers.chat import decode_body, is_retryable
 from runner.providers.loose import first_text, get
@@ -14,6 +16,8 @@ from runner.result import Failure, Usage
 
 _NO_CREDIT = ("insufficientquota", "insufficientbalance", "billing", "arrear", "paymentrequired", "creditbalance")
 """In an error's code: the account is out of money, and asking on is vain."""
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*+"')
+"""A string of JSON, as it is spelt there."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +36,14 @@ class Again:
     """It may be answered at another try.
 
     ``turned_away``: nothing was made (429, overloaded); otherwise it may have been answered, and paid, unheard.
-    ``settled`` is what to keep if there is no other try.
+    ``unusable``: it was answered, with nothing that is an answer.  ``settled`` is what to keep if there is no other try.
     """
 
     reason: str
     code: str
     pause: float | None = None
     turned_away: bool = False
+    unusable: bool = False
     settled: Settled | None = None
 
 
@@ -75,11 +80,11 @@ def judge(reply: Reply, body: Any) -> Verdict:
 
 def _answer(reply: Reply, body: Any) -> Verdict:
     if not isinstance(body, dict):
-        return Again(f"the answer is not JSON: {reply.text[:200]}", "unreadable_answer")
+        return Again(f"the answer is not JSON: {reply.text[:200]}", "unreadable_answer", unusable=True)
     result = decode_body("", body)
     settled = Settled(reply.status, _one_line(reply, body), result.usage, result.failure)
     if result.failure is not None and result.failure.retryable:
-        return Again(result.failure.message, result.failure.code, settled=settled)
+        return Again(result.failure.message, result.failure.code, unusable=True, settled=settled)
     return settled
 
 
@@ -99,6 +104,10 @@ def cannot_go_on(reply: Reply, settled: Settled) -> RunnerError:
     """What such a no means where the endpoint never said anything else."""
     message = settled.failure.message if settled.failure else f"answered {reply.status}"
     hint = "compare base_url, the model and the key in runner.yaml with what the endpoint expects"
+    if reply.status == 404:
+        hint += (
+            f"; asked was {reply.where}: where the address is another one, write base_url up to and with its version"
+        )
     if reply.status == 403:
         return Refused(message, where=reply.where, hint=hint, credentials=True)
     return RunnerError(message, where=reply.where, hint=hint)
@@ -136,3 +145,14 @@ def _one_line(reply: Reply, body: Any) -> bytes:
 
 def _written(value: Any) -> bytes:
     return dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace")
+
+
+def without_secrets(body: bytes, scrub: Scrubber) -> bytes:
+    """``body``, JSON in one line, with secrets taken out of its strings and all else as it came."""
+
+    def cleaned(string: re.Match[str]) -> str:
+        said = loads(string[0], strict=False)
+        clean = scrub.hidden_in(said)
+        return string[0] if clean == said else dumps(clean)
+
+    return _STRING.sub(cleaned, body.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")

@@ -167,10 +167,14 @@ class FakeAnthropic(ThreadingHTTPServer):
         return id
 
     def end(self, id: str, **counts: int) -> None:
+        """A batch that has ended, and as many lines of results as its counts say."""
         batch = self.batches[id]
         batch["processing_status"] = "ended"
         batch["request_counts"] = {"processing": 0, "succeeded": 0, "errored": 0, "canceled": 0, "expired": 0, **counts}
         batch["results_url"] = f"{self.url}{BATCHES}/{id}/results"
+        kinds = [kind for kind, number in counts.items() for _ in range(number)]
+        lines = [{"custom_id": f"r-{number}", "result": {"type": kind}} for number, kind in enumerate(kinds)]
+        self.output = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
 
     @staticmethod
     def route(method: str, path: str) -> tuple[str, str]:

@@ -227,11 +227,10 @@ class FakeQianfan(ThreadingHTTPServer):
             **{key: value for key, value in order.items() if key not in ("completion_window", "dataFormat")},
             "taskId": f"infer-{number}",
             "runStatus": "Done",
-            "progress": 3,
+            "progress": self.answer(order, folder),
             "outputDir": folder,
             "createTime": made.strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
-        self.answer(order, folder)
         return handler.result({"taskId": f"infer-{number}"})
 
     def problem_of(self, order: dict[str, Any]) -> tuple[str, str] | None:
@@ -260,7 +259,8 @@ class FakeQianfan(ThreadingHTTPServer):
     def inputs(self, order: dict[str, Any]) -> dict[str, bytes]:
         return {key: data for key, data in self.objects.items() if key.startswith(path(order["inputBosUri"]))}
 
-    def answer(self, order: dict[str, Any], folder: str) -> None:
+    def answer(self, order: dict[str, Any], folder: str) -> int:
+        """Write the results; how many rows have one."""
         lines = [json.loads(line) for data in self.inputs(order).values() for line in data.splitlines()]
         lines = [{**line, "output": output(number)} for number, line in enumerate(lines, start=1)]
         lines = lines[: self.knobs.answered]
@@ -270,6 +270,7 @@ class FakeQianfan(ThreadingHTTPServer):
             data = b"\n".join(json.dumps(line).encode() for line in lines[number :: self.knobs.files])
             key = f"{path(order['outputBosUri'])}{folder}/part-{number}.jsonl"
             self.objects[key] = data + self.knobs.end if data else b""
+        return len(lines)
 
     def page(self, order: dict[str, Any]) -> dict[str, Any]:
         """Tasks behind the marker, which is the last one that was listed."""
