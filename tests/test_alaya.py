@@ -17,6 +17,7 @@ from runner.errors import Busy, CredentialsError, ProviderError, Refused, Runner
 from runner.model import Catalogue, Offer
 from runner.project import ProviderConfig, SecretRef
 from runner.provider import Job, Message, Part, Phase, Question
+from runner.providers import fanout
 from runner.providers.alaya import AlayaDoor, Deployment, alaya, parse_deployment, secrets_in, unwrap
 from runner.providers.door import NotYet, Target
 from runner.providers.hands import Hands
@@ -525,6 +526,28 @@ def test_questions_are_asked_of_the_deployment(fake: FakeAlaya, http: Http, tmp_
     answers = {result.request: result.text for result in map(provider.decode, got.splitlines())}
     assert answers == {f"{n:032x}": f"echo: hi {n}" for n in range(2)}
     assert {call.headers["apiKey"] for call in fake.calls if call.name == "chat"} == {KEY}
+
+
+def test_how_long_a_deployment_may_take(
+    fake: FakeAlaya, http: Http, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """wait.max counts from when this run began to wait, however old the task; the error names the deployment."""
+    monkeypatch.setattr(fanout, "LOOK", 0.1)
+    fake.add(status="starting")
+    provider = alaya(config(fake), hands(http, tmp_path / "queues"))
+    file = tmp_path / "shard.jsonl"
+    file.write_bytes(b'{"custom_id":"%032x","method":"POST","url":"/v1/chat/completions","body":{}}\n' % 1)
+    job = Job("t-1", "n", "m", 1, max_wait=1, file=file, begun_at=time.time() - 100_000)
+    provider.start(job, provider.stage(job))
+    provider.work([job])
+    until = time.monotonic() + 20
+    told = r"deployment svc-1 \(eval-svc-1\) of provider nine is still starting after wait\.max"
+    with pytest.raises(RunnerError, match=told):
+        while time.monotonic() < until:
+            provider.check(job)
+            time.sleep(0.01)
+    provider.rest(1)
+    assert fake.names().count("detail") > 3
 
 
 def test_a_provider_is_built_without_a_secret_or_a_network(fake: FakeAlaya, http: Http) -> None:

@@ -248,6 +248,17 @@ def test_refusals_filters_and_cut_answers() -> None:
         assert (result.failure.code, result.failure.retryable) == (code, False)
 
 
+@pytest.mark.parametrize("finish", ["abort", "error", "insufficient_system_resource"])
+def test_an_answer_that_the_server_broke_off(finish: str) -> None:
+    """Half an answer is none and worth another try, and what was said is kept."""
+    body = completion(content="half")
+    body["choices"][0]["finish_reason"] = finish
+    result = read(openai(body))
+    assert result.text == "half"
+    assert result.failure is not None
+    assert (result.failure.code, result.failure.retryable) == ("interrupted", True)
+
+
 def test_a_cut_answer_with_text_is_kept_as_success() -> None:
     """Whether a cut answer will do is decided by whoever knows the schema."""
     body = completion(content="half")

@@ -16,9 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runner.edge.asking import Asker
 from runner.edge.http import Http, Reply, judge_status, retry_after
 from runner.edge.secrets import HIDDEN, Scrubber, resolve
-from runner.errors import Busy, CredentialsError, ProviderError, Refused, Unsure
+from runner.errors import Busy, CredentialsError, ProviderError, Refused, RunnerError, Unsure
 from runner.project import SecretRef
 
 KEY = "wq-0123456789abcdef-secret"
@@ -229,6 +230,74 @@ def test_a_url_that_is_none_is_refused(http: Http, url: str) -> None:
     """A URL nobody can call is a clear no, not a crash."""
     with pytest.raises((Refused, Busy)):
         http.call("GET", url, retry=False)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://[::1/v1",
+        "http://x..y/",
+        f"http://{'a' * 70}.invalid/",
+        "http://127.0.0.1:abc/",
+        "http://127.0.0.1:99999/",
+    ],
+)
+def test_a_mistyped_url_is_refused(http: Http, url: str) -> None:
+    """Whatever the look-up of names or the reading of addresses makes of it; a download's, too."""
+    with pytest.raises(Refused, match="not a URL"):
+        http.call("GET", url, retry=True)
+    with pytest.raises(Refused, match="not a URL"):
+        http.download(url, lambda _: None)
+
+
+def test_a_redirect_to_nowhere(http: Http, serve: Serve) -> None:
+    """A server's word for where to go instead need not be an address."""
+    with pytest.raises(Refused, match="redirect to a malformed URL"):
+        http.call("GET", serve(says(302, location="http://[")).url, retry=False)
+
+
+def refused_by_the_environment(client: Callable[[], object]) -> RunnerError:
+    with pytest.raises(RunnerError) as caught:
+        client()
+    assert not isinstance(caught.value, ProviderError)
+    assert caught.value.hint
+    return caught.value
+
+
+CLIENTS = [lambda: Http().call("GET", "http://127.0.0.1:9/", retry=False), lambda: Asker(1, Scrubber())]
+
+
+@pytest.mark.parametrize("client", CLIENTS, ids=["call", "ask"])
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("ALL_PROXY", "socks5://127.0.0.1:7890"),
+        ("https_proxy", "socks4://127.0.0.1:7890"),
+        ("HTTPS_PROXY", "http://proxy:port"),
+    ],
+)
+def test_a_proxy_that_cannot_be_used(
+    client: Callable[[], object], variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names the variable, and not its value, which may hold a password."""
+    monkeypatch.setenv(variable, value)
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    error = refused_by_the_environment(client)
+    assert variable in error.message
+    assert "127.0.0.1" not in error.message
+
+
+@pytest.mark.parametrize("client", CLIENTS, ids=["call", "ask"])
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_certificates_that_cannot_be_read(
+    client: Callable[[], object], content: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names the variable and the file."""
+    file = tmp_path / f"{content}.pem"
+    if content is not None:
+        file.write_text(content)
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    assert f"SSL_CERT_FILE={file}" in refused_by_the_environment(client).message
 
 
 @pytest.mark.parametrize("script", [hangs_up, says(200, b'{"id"', length=99), stays_silent])

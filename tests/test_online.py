@@ -156,12 +156,19 @@ def failures(results: Iterable[Result]) -> list[tuple[str, bool, bool]]:
         ("http://h/chat/completions", "http://h/chat/completions", "http://h/models"),
         ("http://h/v1/completions", "http://h/v1/chat/completions", "http://h/v1/models"),
         ("http://h/gateway", "http://h/gateway/v1/chat/completions", "http://h/gateway/v1/models"),
+        ("http://h/v1beta", "http://h/v1beta/chat/completions", "http://h/v1beta/models"),
+        ("http://h/v1/openai", "http://h/v1/openai/chat/completions", "http://h/v1/openai/models"),
+        ("http://h/v2/svc-1", "http://h/v2/svc-1/v1/chat/completions", "http://h/v2/svc-1/v1/models"),
+        ("http://h/api/v1/task-7/", "http://h/api/v1/task-7/v1/chat/completions", "http://h/api/v1/task-7/v1/models"),
+        ("http://h/openai", "http://h/openai/v1/chat/completions", "http://h/openai/v1/models"),
+        ("http://v1", "http://v1/v1/chat/completions", "http://v1/v1/models"),
+        ("http://[::1/v1", "http://[::1/v1/chat/completions", "http://[::1/v1/models"),
         ("http://h/v1?version=3", "http://h/v1/chat/completions?version=3", "http://h/v1/models?version=3"),
         ("http://v1.h/vision", "http://v1.h/vision/v1/chat/completions", "http://v1.h/vision/v1/models"),
     ],
 )
 def test_base_urls(base: str, chat: str, models: str) -> None:
-    """With a version or without, down to the very address of completions: people paste what they find."""
+    """With a version at the end or without, down to the very address of completions: people paste what they find."""
     target = Target(base)
     assert url_of(target, CHAT) == chat
     assert url_of(target, LIST) == models
@@ -322,6 +329,40 @@ def test_a_stream_that_failed_is_asked_again(fake: FakeOnline, desk: Open, first
     assert fake.asked == {"a": 2}
 
 
+WHOLE = events(delta("whole"), delta(finish="stop"), done=False)
+DONE = events(fake_online.USAGE_CHUNK)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        streamed(WHOLE, DONE, cut=True),
+        streamed(WHOLE + DONE, cut=True),
+        streamed(WHOLE, DONE, hold=True),
+        streamed(events(delta("whole")), hold=True),
+        streamed(WHOLE, DONE, events({"error": {"message": "too late"}}), cut=True),
+        streamed(WHOLE, cut=True),
+        streamed(WHOLE, DONE[:9], cut=True),
+        streamed(WHOLE, hold=True),
+    ],
+)
+def test_a_whole_stream_that_ends_untidily(fake: FakeOnline, desk: Open, reply: Reply) -> None:
+    """What was said whole is not asked, and paid, again, whatever becomes of the line afterwards.
+
+    After `[DONE]` nobody waits for its end; without one, for as long as a stream may be silent.
+    """
+    fake.on_ask = lambda _: reply
+    patience = {} if b"[DONE]" in b"".join(reply.chunks or ()) else {"timeout": 1}
+    assert texts(answered(desk(stream=True, **patience), ["a"])) == ["whole"]
+    assert fake.asked == {"a": 1}
+
+
+def test_lines_of_streams_are_kept(fake: FakeOnline, desk: Open) -> None:
+    """One connection carries many streams, one after the other."""
+    answered(desk(stream=True, concurrency=1), [f"q{at}" for at in range(20)])
+    assert fake.opened == 1
+
+
 # ---- another try ---------------------------------------------------------------------------------------------------
 
 
@@ -382,6 +423,48 @@ def test_one_bad_row_among_good_ones(fake: FakeOnline, desk: Open) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_was_broken_off(fake: FakeOnline, desk: Open, stream: bool) -> None:
+    """The server says by finish_reason that it gave up in the middle: half an answer is asked for again."""
+    body = completion("half")
+    body["choices"][0]["finish_reason"] = "abort"
+    half = streamed(events(delta("half", finish="abort"))) if stream else as_json(body)
+    fake.on_ask = lambda ask: half if ask.nth == 1 or ask.question == "b" else None
+    results = answered(desk(stream=stream), ["a", "b"], attempts=2)
+    assert texts(results) == ["re: a", "half"]
+    assert failures(results) == [("interrupted", True, True)]
+
+
+@pytest.mark.parametrize("code", ["empty_answer", "unreadable_answer"])
+def test_answers_that_are_none_are_rows_own(fake: FakeOnline, desk: Open, code: str) -> None:
+    """The endpoint does answer, and is perhaps paid for it: however many rows, each is asked so often, then failed."""
+    fake.on_ask = lambda _: as_json(completion(None)) if code == "empty_answer" else html()
+    results = answered(desk(concurrency=8), [f"q{at}" for at in range(50)], attempts=2)
+    assert failures(results) == [(code, True, True)] * 50
+    assert set(fake.asked.values()) == {2}
+
+
+def test_a_wish_to_be_left_alone(fake: FakeOnline, desk: Open) -> None:
+    """Retry-After while nobody is answered: no other row is asked either."""
+    fake.on_ask = lambda _: busy(**{"retry-after": "30"})
+    one = desk(concurrency=4)
+    one.give([f"q{at}" for at in range(40)])
+    one.work(until=lambda: len(fake.asks) >= 4)
+    time.sleep(0.3)
+    one.online.rest(0.1)
+    assert len(fake.asks) == 4
+
+
+def test_a_wish_about_one_row(fake: FakeOnline, desk: Open) -> None:
+    """Retry-After while others are answered holds that row back alone, even one for days."""
+    fake.on_ask = lambda ask: busy(**{"retry-after": "999999"}) if ask.question == "q20" else None
+    one = desk(concurrency=2)
+    job = one.give([f"q{at}" for at in range(200)])
+    one.work(until=lambda: one.online.check(job).succeeded == 199)
+    one.online.rest(0.1)
+    assert fake.asked["q20"] == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
 def test_silence_and_trickles(fake: FakeOnline, desk: Open, stream: bool) -> None:
     """Not a byte for `timeout`, or a byte now and then without an end: both are given up and asked again."""
     slow = {"silent": fake_online.silence(), "trickle": streamed(*[b" "] * 500, pause=0.1)}
@@ -429,20 +512,56 @@ STOPS = {
 def test_what_is_about_the_endpoint_ends_all(
     fake: FakeOnline, desk: Open, reply: Reply, exit_code: int, words: str
 ) -> None:
-    """The first reply says that no question is answered here: nothing is recorded, and no key is repeated."""
+    """Nobody is answered here: that is seen after some rows at most, nothing is recorded, and no key is repeated."""
     fake.on_ask = lambda _: reply
     one = desk(api_key=SecretRef(env="GOOD"), concurrency=2)
     job = one.give([f"q{at}" for at in range(50)])
     found = stopped(one, match=words)
     assert found.exit_code == exit_code
     assert KEY not in found.message
-    assert len(fake.asks) <= 4
+    assert len(fake.asks) <= 22
     assert one.online.check(job).succeeded == one.online.check(job).failed == 0
     fake.on_ask = lambda _: None
     again = desk()
     again.jobs = one.jobs
     again.work()
     assert len(again.results()) == 50
+
+
+@pytest.mark.parametrize(("status", "exit_code"), [(403, 4), (404, 1)])
+def test_a_wrong_address_with_few_rows(fake: FakeOnline, desk: Open, status: int, exit_code: int) -> None:
+    """All of a few rows are told no: it is the endpoint's no, and the error says what was asked, and what to do."""
+    fake.on_ask = lambda ask: error(status, "nope") if ask.question != "b" else error(500)
+    one = desk()
+    job = one.give(["a", "b", "c"], attempts=1)
+    found = stopped(one, match=f"answered {status}")
+    assert found.exit_code == exit_code
+    assert "base_url" in found.hint
+    assert (f"POST {fake.url}/v1/chat/completions" in found.hint) == (status == 404)
+    assert one.online.check(job).failed == 0
+    assert fake.asked == {"a": 1, "b": 1, "c": 1}
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_no_to_the_very_first_row(fake: FakeOnline, desk: Open, status: int) -> None:
+    """It may be about that row alone: others are asked before it is decided, one at a time if need be."""
+    fake.on_ask = lambda ask: error(status, "moderation") if ask.question == "first" else None
+    results = answered(desk(concurrency=1), ["first", "b", "c"])
+    assert failures(results) == [("moderation", False, False)]
+    assert texts(results)[1:] == ["re: b", "re: c"]
+    assert not fake.twice()
+
+
+def test_a_no_after_answers_of_an_earlier_task(fake: FakeOnline, desk: Open) -> None:
+    """Tasks come one by one: what the endpoint answered before in this process speaks for it."""
+    fake.on_ask = lambda ask: error(403, "moderation") if ask.question == "alone" else None
+    one = desk()
+    one.give(["a"])
+    one.work()
+    one.online.forget(one.jobs)
+    one.jobs = []
+    one.give(["alone"], "t-2")
+    assert one.work()[0].failed == 1
 
 
 @pytest.mark.parametrize("reply", [busy(), Reply(cut=True)], ids=["429", "cut"])
@@ -494,7 +613,7 @@ def test_a_no_to_one_row_where_others_are_answered(fake: FakeOnline, desk: Open,
 def test_an_endpoint_that_vanishes(fake: FakeOnline, desk: Open) -> None:
     """Its model is gone half-way: the rest is not asked, and no row is failed for it."""
     fake.on_ask = lambda ask: error(404, "model_not_found") if ask.number > 5 else None
-    one = desk(concurrency=2)
+    one = desk(concurrency=1)
     job = one.give([f"q{at}" for at in range(100)])
     stopped(one, match="all came to nothing")
     assert len(fake.asks) < 40
@@ -675,6 +794,23 @@ def test_an_echoed_key_is_not_repeated(fake: FakeOnline, desk: Open) -> None:
     assert KEY not in result.failure.message
 
 
+@pytest.mark.parametrize("status", [400, 404, 500, 200])
+def test_an_echoed_key_is_nowhere_on_disk(fake: FakeOnline, desk: Open, status: int) -> None:
+    """Complaints are written without it: a later run, with another key, could not tell that it is one."""
+    told = {"code": "odd", "message": f"x-key {KEY} \u00e9\n", "more": [{KEY: f"Bearer {KEY}"}]}
+    fake.on_ask = lambda ask: as_json({"error": told, "n": 1.50}, status) if ask.question == "bad" else None
+    one = desk(api_key=SecretRef(env="GOOD"))
+    results = answered(one, ["bad", f"good {KEY}"], attempts=1)
+    data = bytearray()
+    one.online.results(one.jobs[0], data.extend)
+    bad, good = sorted(map(json.loads, data.splitlines()), key=lambda line: line["ok"])
+    assert KEY not in json.dumps(bad)
+    assert bad["response"]["body"]["error"]["message"] == "x-key [hidden] \u00e9\n"
+    assert bad["response"]["body"]["n"] == 1.5
+    assert good["response"]["body"]["choices"][0]["message"]["content"] == f"re: good {KEY}"
+    assert texts(results)[1] == f"re: good {KEY}"
+
+
 # ---- what it serves ------------------------------------------------------------------------------------------------
 
 
@@ -688,7 +824,14 @@ def test_a_list_is_complete(fake: FakeOnline, make: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    "reply", [html(404), html(405), html(501), html(), as_json({"object": "what?"}), as_json("no"), Reply(200)]
+    "reply",
+    [
+        *map(html, (200, 400, 403, 404, 405, 406, 410, 422, 501)),
+        error(403, "missing_scope"),
+        as_json({"object": "what?"}),
+        as_json("no"),
+        Reply(200),
+    ],
 )
 def test_without_a_list(fake: FakeOnline, make: Make, reply: Reply) -> None:
     """No list, or a page in its place: nothing is known, and any model may be there."""
@@ -697,13 +840,23 @@ def test_without_a_list(fake: FakeOnline, make: Make, reply: Reply) -> None:
     assert (catalogue.offers, catalogue.complete) == ((), False)
 
 
-@pytest.mark.parametrize(("status", "exit_code"), [(401, 4), (403, 4), (302, 1), (400, 1)])
+@pytest.mark.parametrize(("status", "exit_code"), [(401, 4), (302, 1), (409, 1)])
 def test_a_list_that_is_refused(fake: FakeOnline, make: Make, status: int, exit_code: int) -> None:
     """A refused key is a refused key here, too."""
     fake.models = error(status)
     with pytest.raises(Refused) as caught:
         make(api_key=SecretRef(env="GOOD")).offers()
     assert caught.value.exit_code == exit_code
+
+
+@pytest.mark.parametrize("url", ["http://[::1/v1", "http://x..y/v1", "http://127.0.0.1:abc", "http://127.0.0.1:99999"])
+def test_a_mistyped_base_url(desk: Open, url: str) -> None:
+    """A clear no, for the list and for a question."""
+    one = desk(base_url=url)
+    with pytest.raises(Refused, match="not a URL"):
+        one.online.offers()
+    one.give(["a"])
+    stopped(one, match="not a URL")
 
 
 def test_models_as_gateways_describe_them() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.providers.pace import LONGEST_PAUSE, START, Pace, seconds_of, used_up
+from runner.providers.pace import LONGEST_PAUSE, LONGEST_WISH, START, Pace, seconds_of, used_up
 
 MOST = 128
 
@@ -94,13 +94,13 @@ def test_an_endpoint_that_lets_nobody_in_is_left_in_peace_for_ever_longer() -> N
 
 
 def test_a_wish_to_wait_is_bounded_and_never_shortened() -> None:
-    """The longest of several wishes holds; none holds for more than a minute."""
+    """The longest of several wishes holds; none holds for more than ten minutes."""
     pace = Pace(16)
     pace.wait(100.0, 5.0)
     pace.wait(101.0, 1.0)
     assert pace.not_before == 105.0
     pace.wait(100.0, 86_400.0)
-    assert pace.not_before == 100.0 + LONGEST_PAUSE
+    assert pace.not_before == 100.0 + LONGEST_WISH
 
 
 @given(st.integers(1, 10_000), st.lists(st.booleans(), max_size=2_000))

@@ -132,6 +132,28 @@ def test_an_error_in_the_middle(error: Any) -> None:
     assert not assembly.complete
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"object": "error", "message": "engine died", "type": "ServerError", "code": 500},
+        {"object": "error"},
+        {"code": 50001, "message": "engine died"},
+        {"code": "overloaded", "message": "engine died"},
+    ],
+)
+def test_an_error_without_a_wrapper(error: Any) -> None:
+    """As vLLM, FastChat and some gateways report it; `[DONE]` after it makes no answer of what was said before."""
+    assembly = assembled([events(delta("half"), error)])
+    assert assembly.error == error
+    assert not assembly.complete
+
+
+def test_chunks_that_only_look_like_errors() -> None:
+    """A code beside choices, or a message alone, is no error."""
+    chunks = ({**delta("one "), "code": 0, "message": "ok"}, {"message": "ping"}, {"code": 0, "message": ""})
+    assert text_of(assembled([events(*chunks, delta("two", finish="stop"))])) == "one two"
+
+
 def test_a_null_error_is_none() -> None:
     """Servers that send `error: null` with every chunk report nothing."""
     assembly = assembled([events({**delta("hi", finish="stop"), "error": None})])

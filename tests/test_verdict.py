@@ -11,10 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.edge.http import Reply
+from runner.edge.secrets import Scrubber
 from runner.errors import Busy, Refused, Unsure
 from runner.providers.chat import decode_line
 from runner.providers.queue import answer_line
-from runner.providers.verdict import Again, Halt, Settled, Verdict, cannot_go_on, casts_doubt, judge, misfortune
+from runner.providers.verdict import (
+    Again,
+    Halt,
+    Settled,
+    Verdict,
+    cannot_go_on,
+    casts_doubt,
+    judge,
+    misfortune,
+    without_secrets,
+)
 
 
 def said(status: int, body: Any, **headers: str) -> tuple[Reply, Any]:
@@ -64,6 +75,7 @@ def test_an_answer_that_is_none_is_asked_for_again() -> None:
     found = verdict(200, completion(None))
     assert isinstance(found, Again)
     assert found.code == "empty_answer"
+    assert found.unusable
     assert not found.turned_away
 
 
@@ -78,6 +90,7 @@ def test_gibberish_is_asked_for_again(body: str) -> None:
     found = judge(reply, value)
     assert isinstance(found, Again)
     assert found.code == "unreadable_answer"
+    assert found.unusable
     assert not found.turned_away
 
 
@@ -229,3 +242,25 @@ def test_any_reply_has_a_verdict(status: int, body: Any) -> None:
         line = answer_line(b"0" * 32, settled.status, settled.body, ok=False, attempts=1, exhausted=False)
         assert line.count(b"\n") == 1
         assert (decode_line(line).failure is None) == (settled.failure is None)
+
+
+KEY = "sk-verdict-0123456789abcdef"
+
+
+@given(JSON, st.booleans())
+def test_secrets_are_taken_out_and_nothing_else(body: Any, ascii: bool) -> None:
+    """Whatever the body, one without a secret stays byte for byte, and one with a secret differs in that alone."""
+    scrub = Scrubber()
+    scrub.hide(KEY)
+    data = json.dumps(body, ensure_ascii=ascii).encode("utf-8", "surrogatepass")
+    assert without_secrets(data, scrub) == data
+    spelt = json.dumps([body, {KEY: f'"\\ {KEY}\n'}], ensure_ascii=ascii).encode("utf-8", "surrogatepass")
+    assert json.loads(without_secrets(spelt, scrub)) == json.loads(spelt.replace(KEY.encode(), b"[hidden]"))
+
+
+def test_large_complaints_are_looked_through_in_no_time() -> None:
+    """A server that repeats a question of megabytes, of one word or of many, keeps nobody waiting."""
+    scrub = Scrubber()
+    scrub.hide(KEY)
+    data = json.dumps(["x" * 3_000_000, "x " * 300_000, '"' * 300_000, KEY]).encode()
+    assert without_secrets(data, scrub) == data.replace(KEY.encode(), b"[hidden]")

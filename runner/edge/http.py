@@ -445,9 +445,9 @@ def proxies() -> Iterator[None]:
     except (ImportError, ValueError, httpx.InvalidURL) as error:
         named = [name for one in _PROXIES for name in (one, one.lower()) if os.environ.get(name)]
         socks = isinstance(error, ImportError)
+        why = "SOCKS takes the package socksio, which is not installed" if socks else "it is not the address of a proxy"
         raise RunnerError(
-            f"the proxy that the environment names ({', '.join(named)}) cannot be used: "
-            + ("SOCKS takes the package socksio, which is not installed" if socks else _words(error)),
+            f"the proxy that the environment names in {' or '.join(named)} cannot be used: {why}",
             hint="`pip install 'httpx[socks]'`, or unset the variable." if socks else "Correct or unset the variable.",
         ) from error
 

@@ -114,7 +114,8 @@ class Doubt:
 class Run:
     """The event loop's side: what is in flight, what waits for another try, what is being written."""
 
-    def __init__(self, manner: Manner, works: Callable[[], list[Work]], scrub: Scrubber) -> None:
+    def __init__(self, manner: Manner, works: Callable[[], list[Work]], scrub: Scrubber, answers: int = 0) -> None:
+        """``answers``: of this endpoint, before this run."""
         self._manner = manner
         self._works = works
         self._scrub = scrub
@@ -123,7 +124,7 @@ class Run:
         self._flying: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._number = 0
-        self._answers = 0
+        self.answers = answers
         self._answered_at = -math.inf
         self._doubtful: list[Doubt] = []
         """Failures since the last answer."""
@@ -284,7 +285,7 @@ class Run:
         if isinstance(error, Busy):
             now = time.monotonic()
             since = self._unreachable_since = self._unreachable_since or now
-            if now - since > UNREACHABLE[self._answers > 0]:
+            if now - since > UNREACHABLE[self.answers > 0]:
                 hint = "What was answered is kept: apply again once it can be reached."
                 return Halt(RunnerError(error.message, where=error.where, hint=hint))
             self._pace.wait(now, min(8.0, 0.5 + (now - since) / 2))
@@ -353,7 +354,7 @@ class Run:
 
     def _wrong_door(self) -> RunnerError | None:
         """What the doubts amount to where no question was ever answered, in this run or before."""
-        if self._answers or any(work.answered for work in self._works()):
+        if self.answers or any(work.answered for work in self._works()):
             return None
         return next((doubt.error for doubt in self._doubtful if doubt.error is not None), None)
 
@@ -377,7 +378,7 @@ class Run:
 
     async def _keep(self, one: Try, settled: Settled) -> None:
         await self._record(one, self._line(one, settled), ok=settled.failure is None)
-        self._answers += 1
+        self.answers += 1
         self._answered_at = time.monotonic()
         self._tempo.count(settled.usage, self._answered_at)
         await self._believe_failures()

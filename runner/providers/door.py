@@ -19,10 +19,12 @@ class Target:
 
 @dataclass(frozen=True)
 class NotYet:
-    """An endpoint that is on its way.  ``word``: the platform's own, such as "starting"; ``what``: its name for people."""
+    """An endpoint that is on its way."""
 
     word: str
+    """The platform's own, such as "starting"."""
     what: str = field(default="the endpoint", compare=False)
+    """Its name for people."""
 
 
 class Door(Protocol):

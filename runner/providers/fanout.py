@@ -43,6 +43,7 @@ class Fanout:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._run: Run | None = None
         self._halted: RunnerError | None = None
+        self._answers = 0
         self._word = ""
 
     # From any thread
@@ -63,7 +64,7 @@ class Fanout:
         if self._thread is not None and self._thread.is_alive():
             return
         if any(not work.finished for work in self._work.values()):
-            self._run = Run(self._manner, self._works, self._scrub)
+            self._run = Run(self._manner, self._works, self._scrub, self._answers)
             self._thread = Thread(target=self._main, name="asking", daemon=True)
             self._thread.start()
 
@@ -128,6 +129,8 @@ class Fanout:
             with self._lock:
                 self._halted = _final(error)
         finally:
+            if self._run is not None:
+                self._answers = self._run.answers
             self._run = None
 
     async def _asked(self) -> None:

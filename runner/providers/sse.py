@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from json import loads
 from typing import Any
 
-from runner.providers.loose import get, items, text
+from runner.providers.loose import first_text, get, items
 
 DONE = "[DONE]"
 
@@ -164,5 +164,5 @@ def _error_in(chunk: Any) -> Any:
     """What a chunk reports in the place of an answer: under ``error``, or flat, as vLLM and FastChat have it."""
     if error := get(chunk, "error"):
         return error
-    flat = get(chunk, "object") == "error" or (text(get(chunk, "code")) and text(get(chunk, "message")))
+    flat = get(chunk, "object") == "error" or all(first_text(chunk, [key]) for key in ("code", "message"))
     return chunk if flat and "choices" not in chunk else None

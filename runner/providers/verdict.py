@@ -36,7 +36,7 @@ class Again:
     """It may be answered at another try.
 
     ``turned_away``: nothing was made (429, overloaded); otherwise it may have been answered, and paid, unheard.
-    ``unusable``: it was answered, with nothing that is an answer.  ``settled`` is what to keep if there is no other try.
+    ``unusable``: the endpoint did answer, but not the question.  ``settled`` is what to keep if there is no other try.
     """
 
     reason: str

@@ -34,7 +34,8 @@ class Ask:
 
 @dataclass(frozen=True)
 class Reply:
-    """What is sent back.  ``chunks`` travel one by one, ``pause`` seconds apart; ``cut``: then the line breaks."""
+    """What is sent back.  ``chunks`` travel one by one, ``pause`` seconds apart; ``cut``: then the line breaks;
+    ``hold``: then nothing more is said, and the line stays open."""
 
     status: int = 200
     body: bytes = b""
@@ -43,6 +44,7 @@ class Reply:
     delay: float = 0.0
     pause: float = 0.0
     cut: bool = False
+    hold: bool = False
 
 
 Script = Callable[[Ask], Reply | None]
@@ -99,8 +101,8 @@ def events(*data: Any, end: bytes = b"\n", done: bool = True) -> bytes:
     return b"".join(b"data: " + text.encode() + end + end for text in texts)
 
 
-def streamed(*packets: bytes, cut: bool = False, pause: float = 0.0) -> Reply:
-    return Reply(200, headers={"content-type": "text/event-stream"}, chunks=packets, cut=cut, pause=pause)
+def streamed(*packets: bytes, **how: Any) -> Reply:
+    return Reply(200, headers={"content-type": "text/event-stream"}, chunks=packets, **how)
 
 
 def delta(content: str | None = None, finish: str | None = None, **more: Any) -> dict[str, Any]:
@@ -144,6 +146,7 @@ class Handler(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         fake = self.server.fake
         fake.connections.add(self.connection)
+        fake.opened += 1
         with suppress(OSError):
             while self._one(fake):
                 pass
@@ -182,9 +185,11 @@ class Handler(socketserver.StreamRequestHandler):
             self.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
             if reply.pause and self.server.fake.closing.wait(reply.pause):
                 return False
-        if not reply.cut:
+        if reply.hold:
+            self.server.fake.closing.wait(60)
+        elif not reply.cut:
             self.wfile.write(b"0\r\n\r\n")
-        return not reply.cut
+        return not (reply.cut or reply.hold)
 
 
 class _Server(socketserver.ThreadingTCPServer):
@@ -213,6 +218,8 @@ class FakeOnline:
         self.pause = 0.0
         """Seconds that every answer takes."""
         self.connections: set[socket.socket] = set()
+        self.opened = 0
+        """Connections so far."""
         self.closing = threading.Event()
         self._flying = 0
         self._lock = threading.Lock()
