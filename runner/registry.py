@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from runner.edge.http import Http
 
 FAMILIES: Mapping[str, str] = {
-    "simulator": "wanqing:simulator",
-    "wanqing": "wanqing:wanqing",
-    "online": "online:online",
+    "simulator": "wanqing.provider:simulator",
+    "wanqing": "wanqing.provider:wanqing",
+    "online": "online.provider:online",
     "alaya": "alaya:alaya",
-    "qianfan": "qianfan:qianfan",
-    "openai": "openai:openai",
-    "anthropic": "anthropic:anthropic",
+    "qianfan": "qianfan.provider:qianfan",
+    "openai": "openai.provider:openai",
+    "anthropic": "anthropic.provider:anthropic",
 }
 """Type → the module under ``providers`` and the function in it that builds one from its settings and its hands."""
 

@@ -213,7 +213,7 @@ class Nursery:
 
 _LOADED_ONCE = (
     *("anyio", "encodings.idna", "httpcore", "httpx", "jinja2", "jsonschema"),
-    *("runner.cli.apply", "runner.connect", "runner.load", "runner.providers.wanqing", "runner.report.text"),
+    *("runner.cli.apply", "runner.connect", "runner.load", "runner.providers.wanqing.provider", "runner.report.text"),
 )
 
 

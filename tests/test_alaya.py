@@ -17,10 +17,10 @@ from runner.errors import Busy, CredentialsError, ProviderError, Refused, Runner
 from runner.model import Catalogue, Offer
 from runner.project import ProviderConfig, SecretRef
 from runner.provider import Job, Message, Part, Phase, Question
-from runner.providers import fanout
 from runner.providers.alaya import AlayaDoor, Deployment, alaya, parse_deployment, secrets_in, unwrap
-from runner.providers.door import NotYet, Target
 from runner.providers.hands import Hands
+from runner.providers.online import fanout
+from runner.providers.online.door import NotYet, Target
 from runner.registry import build
 
 SECRETS = {"AK": AK, "SK": SK, "OWN": "own-key-of-ours-1234"}

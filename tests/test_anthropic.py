@@ -19,9 +19,9 @@ from runner.fingerprint import canonical
 from runner.model import Offer, Price
 from runner.project import ProviderConfig, SecretRef
 from runner.provider import Absent, Found, Job, Message, Part, Phase, Question, ShardLimits, Unknown
-from runner.providers.anthropic import Anthropic, write_body
-from runner.providers.anthropic_batches import Batch, parse_batch
-from runner.providers.anthropic_messages import decode_line, encode
+from runner.providers.anthropic.batches import Batch, parse_batch
+from runner.providers.anthropic.messages import decode_line, encode
+from runner.providers.anthropic.provider import Anthropic, write_body
 from runner.registry import build
 from runner.request import body_writer
 from runner.result import Result, Usage

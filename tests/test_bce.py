@@ -10,7 +10,7 @@ import httpx
 import pytest
 from fakes.qianfan import ACCESS, BUCKET, SECRET, FakeQianfan
 
-from runner.providers.bce import Keys, is_about_keys, sign, signed
+from runner.providers.qianfan.bce import Keys, is_about_keys, sign, signed
 
 DEMO = {"access_key": "AKDEMO", "secret_key": "SKDEMO", "at": 1767225600.0}
 PREFIX = "bce-auth-v1/AKDEMO/2026-01-01T00:00:00Z/1800"

@@ -22,7 +22,7 @@ from helpers import Done, Project, Served
 from runner.edge.http import Http
 from runner.project import ProviderConfig
 from runner.provider import Provider
-from runner.providers.dialects import DIALECTS
+from runner.providers.openai.dialects import DIALECTS
 from runner.registry import build
 from runner.simulator.server import Simulator
 

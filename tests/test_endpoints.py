@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.provider import Message, Part, Question
-from runner.providers.endpoints import asked_in, decode, encode, kind_of, openai_line, usual
+from runner.providers.openai.endpoints import asked_in, decode, encode, kind_of, openai_line, usual
 from runner.result import Failure, Result, Usage
 
 HELLO = Question((Message("user", (Part("text", "hello"),)),))

@@ -23,10 +23,10 @@ from runner.errors import CredentialsError, Refused, RunnerError
 from runner.model import Offer
 from runner.project import ProviderConfig, SecretRef
 from runner.provider import Absent, Found, Job, Message, Part, Phase, Progress, Question
-from runner.providers import asking
-from runner.providers.door import Target
 from runner.providers.listing import parse_listing
-from runner.providers.online import Online, header_of, url_of
+from runner.providers.online import asking
+from runner.providers.online.door import Target
+from runner.providers.online.provider import Online, header_of, url_of
 from runner.registry import build
 from runner.result import Result
 
@@ -434,13 +434,21 @@ def test_an_answer_that_was_broken_off(fake: FakeOnline, desk: Open, stream: boo
     assert failures(results) == [("interrupted", True, True)]
 
 
-@pytest.mark.parametrize("code", ["empty_answer", "unreadable_answer"])
-def test_answers_that_are_none_are_rows_own(fake: FakeOnline, desk: Open, code: str) -> None:
+def test_answers_that_are_none_are_rows_own(fake: FakeOnline, desk: Open) -> None:
     """The endpoint does answer, and is perhaps paid for it: however many rows, each is asked so often, then failed."""
-    fake.on_ask = lambda _: as_json(completion(None)) if code == "empty_answer" else html()
+    fake.on_ask = lambda _: as_json(completion(None))
     results = answered(desk(concurrency=8), [f"q{at}" for at in range(50)], attempts=2)
-    assert failures(results) == [(code, True, True)] * 50
+    assert failures(results) == [("empty_answer", True, True)] * 50
     assert set(fake.asked.values()) == {2}
+
+
+def test_a_page_for_people_is_no_endpoint(fake: FakeOnline, desk: Open) -> None:
+    """A login page in answer to everything: the rest is not asked, and no row is failed for it."""
+    fake.on_ask = lambda _: html()
+    one = desk(concurrency=8)
+    job = one.give([f"q{at}" for at in range(50)], attempts=1)
+    stopped(one, match="all came to nothing: the answer is not JSON")
+    assert one.online.check(job).failed == 0
 
 
 def test_a_wish_to_be_left_alone(fake: FakeOnline, desk: Open) -> None:

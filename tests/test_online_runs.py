@@ -485,7 +485,7 @@ def test_planned_offline(fake: FakeOnline, project: Project, monkeypatch: pytest
 
 MEASURED = """
 import sys, tracemalloc
-import httpx, jinja2, jsonschema, runner.cli.apply, runner.connect, runner.load, runner.providers.online
+import httpx, jinja2, jsonschema, runner.cli.apply, runner.connect, runner.load, runner.providers.online.provider
 from runner.cli.main import _run
 tracemalloc.start()
 code = _run()

@@ -17,8 +17,8 @@ from runner.errors import Busy, CredentialsError, ProviderError, Refused, Runner
 from runner.model import Offer
 from runner.project import ProviderConfig, SecretRef
 from runner.provider import Absent, Found, Job, Message, Part, Phase, Provider, Question, Unknown, Upload
-from runner.providers.dialects import DIALECTS, Window
-from runner.providers.openai_wire import root_of
+from runner.providers.openai.dialects import DIALECTS, Window
+from runner.providers.openai.wire import root_of
 from runner.registry import build
 
 HELLO = Question((Message("user", (Part("text", "hello"),)),))
@@ -668,7 +668,7 @@ def test_a_list_that_fails(fake: FakeOpenAI, provider: Provider, job: Job) -> No
 
 def test_a_list_without_an_end(fake: FakeOpenAI, provider: Provider, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a bounded number of pages the question stays open, unless the task was seen on one of them (F28)."""
-    monkeypatch.setattr("runner.providers.openai.MOST_PAGES", 3)
+    monkeypatch.setattr("runner.providers.openai.provider.MOST_PAGES", 3)
 
     def pages(name: str) -> list[Callable[[Handler], None]]:
         entries = [{"id": f"b-{n}", "metadata": {"runner": name if n == 2 else "x"}} for n in range(9)]

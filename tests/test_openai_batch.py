@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from runner.edge.secrets import Scrubber
 from runner.provider import Absent, Found, Job, Phase, Progress, Unknown
-from runner.providers.dialects import DIALECTS
-from runner.providers.openai_batch import FIXES, Search, letters_of, problems_of, progress_of, told
+from runner.providers.openai.batch import FIXES, Search, letters_of, problems_of, progress_of, told
+from runner.providers.openai.dialects import DIALECTS
 
 
 def progress(**batch: Any) -> Progress:

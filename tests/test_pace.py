@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.providers.pace import LONGEST_PAUSE, LONGEST_WISH, START, Pace, seconds_of, used_up
+from runner.providers.online.pace import LONGEST_PAUSE, LONGEST_WISH, START, Pace, seconds_of, used_up
 
 MOST = 128
 

@@ -408,7 +408,7 @@ def test_a_bug_in_one_start_costs_no_other_id(tmp_path: Path) -> None:
     """Something unforeseen in one of four starts: the ids of the other three are in the state."""
     made = project(tmp_path, max_requests=1)
     made.spec(rows=4)
-    from runner.providers.wanqing import Wanqing
+    from runner.providers.wanqing.provider import Wanqing
 
     original = Wanqing.start
     calls: list[str] = []

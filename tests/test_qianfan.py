@@ -17,9 +17,9 @@ from runner.errors import Busy, CredentialsError, ProviderError, Refused, Unsure
 from runner.model import Offer, Price
 from runner.project import ProviderConfig, SecretRef
 from runner.provider import Absent, Found, Job, Message, Part, Phase, Question, Unknown
-from runner.providers.bce import Keys
-from runner.providers.bos import Place, parse_place
-from runner.providers.qianfan import PATH, Qianfan
+from runner.providers.qianfan.bce import Keys
+from runner.providers.qianfan.bos import Place, parse_place
+from runner.providers.qianfan.provider import PATH, Qianfan
 from runner.registry import build
 from runner.result import Result, Usage
 

@@ -16,7 +16,7 @@ from builders import identity
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.providers.queue import Queue, Tally, answer_line, error_line, is_exhausted
+from runner.providers.online.queue import Queue, Tally, answer_line, error_line, is_exhausted
 
 IDS = [identity(number).hex().encode() for number in range(6)]
 

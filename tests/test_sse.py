@@ -12,7 +12,7 @@ from fakes.online import USAGE_CHUNK, delta, events
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.providers.sse import Assembly, Events
+from runner.providers.online.sse import Assembly, Events
 
 WHOLE = [delta("", role="assistant"), delta("Grüße, "), delta("世界 🌍"), delta(finish="stop"), USAGE_CHUNK]
 TEXT = "Grüße, 世界 🌍"

@@ -14,8 +14,8 @@ from runner.edge.http import Reply
 from runner.edge.secrets import Scrubber
 from runner.errors import Busy, Refused, Unsure
 from runner.providers.chat import decode_line
-from runner.providers.queue import answer_line
-from runner.providers.verdict import (
+from runner.providers.online.queue import answer_line
+from runner.providers.online.verdict import (
     Again,
     Halt,
     Settled,
@@ -90,7 +90,7 @@ def test_gibberish_is_asked_for_again(body: str) -> None:
     found = judge(reply, value)
     assert isinstance(found, Again)
     assert found.code == "unreadable_answer"
-    assert found.unusable
+    assert not found.unusable  # nobody knows whether it ever reached the model
     assert not found.turned_away
 
 

@@ -16,8 +16,8 @@ from runner.errors import Busy, CredentialsError, ProviderError, Refused, Runner
 from runner.model import Offer, Price
 from runner.project import ProviderConfig, SecretRef
 from runner.provider import Absent, Found, Job, Message, Part, Phase, Question, Unknown
-from runner.providers.wanqing import SIMULATOR, UPLOAD_URL, WANQING, Dialect, Wanqing, upload_address
-from runner.providers.wanqing_models import parse_offers
+from runner.providers.wanqing.models import parse_offers
+from runner.providers.wanqing.provider import SIMULATOR, UPLOAD_URL, WANQING, Dialect, Wanqing, upload_address
 from runner.registry import build
 
 LINES = b'{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{}}\n' * 3

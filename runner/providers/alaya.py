@@ -23,10 +23,10 @@ from runner.edge.http import Http, Reply, judge_status, retry_after
 from runner.errors import Busy, ProviderError, Refused, RunnerError, Unsure
 from runner.model import Catalogue, Offer
 from runner.project import ProviderConfig
-from runner.providers.door import NotYet, Target
 from runner.providers.hands import Hands, secret_of
 from runner.providers.loose import count, first_text, get, items, text
-from runner.providers.online import Online, endpoint, header_of, key_header, listed_at
+from runner.providers.online.door import NotYet, Target
+from runner.providers.online.provider import Online, endpoint, header_of, key_header, listed_at
 
 DEFAULT_URL = "https://api.alayanew.com"
 API_PATH = "/api/serverless-infer/v1"

@@ -16,8 +16,8 @@ from typing import Any
 
 from runner.provider import Absent, Finding, Found, Job, Phase, Progress, Unknown
 from runner.providers import chat
-from runner.providers.dialects import Dialect
 from runner.providers.loose import count, first_text, get, items, number, text
+from runner.providers.openai.dialects import Dialect
 
 PHASES: Mapping[str, Phase] = {
     "validating": Phase.QUEUED,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from runner.providers.queue import Queue
+from runner.providers.online.queue import Queue
 
 _Entry = tuple[Queue, bytes, "asyncio.Future[None]"]
 

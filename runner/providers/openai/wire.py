@@ -11,9 +11,9 @@ from urllib.parse import quote, urlsplit
 
 from runner.edge.http import READ_TIMEOUT, Http, Reply, judge_status, retry_after
 from runner.errors import Busy, Refused, Unsure
-from runner.providers.dialects import Dialect
 from runner.providers.loose import get
-from runner.providers.openai_batch import is_queue_full, letters_of, word_of
+from runner.providers.openai.batch import is_queue_full, letters_of, word_of
+from runner.providers.openai.dialects import Dialect
 
 FILE_UNKNOWN = "file_not_known_yet"
 """Code of the Busy that is a clear no, and soon a yes: the file was uploaded a moment ago."""

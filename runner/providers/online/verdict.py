@@ -80,7 +80,7 @@ def judge(reply: Reply, body: Any) -> Verdict:
 
 def _answer(reply: Reply, body: Any) -> Verdict:
     if not isinstance(body, dict):
-        return Again(f"the answer is not JSON: {reply.text[:200]}", "unreadable_answer", unusable=True)
+        return Again(f"the answer is not JSON: {reply.text[:200]}", "unreadable_answer")
     result = decode_body("", body)
     settled = Settled(reply.status, _one_line(reply, body), result.usage, result.failure)
     if result.failure is not None and result.failure.retryable:

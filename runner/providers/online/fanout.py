@@ -13,9 +13,9 @@ from typing import TypeVar, cast
 from runner.edge.secrets import Scrubber
 from runner.errors import ProviderError, Refused, RunnerError
 from runner.provider import Job
-from runner.providers.asking import LOOK, Manner, Run, Work
-from runner.providers.door import NotYet, Target
-from runner.providers.queue import Queue, Tally
+from runner.providers.online.asking import LOOK, Manner, Run, Work
+from runner.providers.online.door import NotYet, Target
+from runner.providers.online.queue import Queue, Tally
 
 T = TypeVar("T")
 

@@ -13,8 +13,8 @@ from runner.edge.files import TEMPORARY
 from runner.edge.http import READ_TIMEOUT
 from runner.errors import Busy, Refused, Unsure
 from runner.providers.loose import first_text, get, text
-from runner.providers.openai_batch import letters_of
-from runner.providers.openai_wire import Wire, file_path, hide_link
+from runner.providers.openai.batch import letters_of
+from runner.providers.openai.wire import Wire, file_path, hide_link
 
 ROUNDS = 8
 """How many times, about 8 seconds each, a file is waited for until it is processed."""

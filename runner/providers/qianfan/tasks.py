@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from runner.provider import Phase
-from runner.providers.bos import Place, parse_place
 from runner.providers.loose import count, first_text, get, items, text
+from runner.providers.qianfan.bos import Place, parse_place
 
 PHASES: Mapping[str, Phase] = {
     "queuing": Phase.QUEUED,

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from runner.edge.http import READ_TIMEOUT, Http
 from runner.errors import Refused, Unsure
-from runner.providers.bce import EXPIRES, Keys, Signed, signed
 from runner.providers.loose import get, items, text
+from runner.providers.qianfan.bce import EXPIRES, Keys, Signed, signed
 
 DEFAULT_URL = "https://bj.bcebos.com"
 _PAGE = 1_000

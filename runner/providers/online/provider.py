@@ -1,7 +1,7 @@
 """Endpoints without batches: any `/v1/chat/completions` and `/v1/completions` that speak OpenAI's wire.
 
 The MaaS of `maas.wwcsp.com`, vLLM, Ollama and most gateways are of this kind.  The task is ours: its queue and its
-answers lie on this machine (:mod:`runner.providers.queue`) and it makes progress while a run works on it.
+answers lie on this machine (:mod:`runner.providers.online.queue`) and it makes progress while a run works on it.
 
 - A base URL may end in its version (`/v1`, `/api/paas/v4`, `/v1beta/openai`) or be the very address of completions;
   to any other one `/v1` is added.
@@ -40,12 +40,12 @@ from runner.provider import (
     Upload,
 )
 from runner.providers import chat
-from runner.providers.asking import Manner
-from runner.providers.door import Door, NotYet, Target
-from runner.providers.fanout import Fanout
 from runner.providers.hands import Hands, limits_of, secret_of
 from runner.providers.listing import parse_listing
-from runner.providers.queue import Queue, is_exhausted
+from runner.providers.online.asking import Manner
+from runner.providers.online.door import Door, NotYet, Target
+from runner.providers.online.fanout import Fanout
+from runner.providers.online.queue import Queue, is_exhausted
 from runner.result import Failure, Result
 
 CONCURRENCY = 16

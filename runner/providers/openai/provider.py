@@ -1,7 +1,7 @@
 """Files and batches over OpenAI's wire: upload a file of requests, make a task of it, look, download files of results.
 
-Platforms that share the wire differ in details, which are rows of :data:`.dialects.DIALECTS`; what they say of their
-tasks is read by :mod:`.openai_batch`, bodies and lines of results by :mod:`.endpoints`.  What they share is documented
+Platforms that share the wire differ in details, which are rows of ``DIALECTS`` in :mod:`.dialects`; what they say of
+their tasks is read by :mod:`.batch`, bodies and lines of results by :mod:`.endpoints`.  What they share is documented
 at https://platform.openai.com/docs/api-reference/batch.
 
 - No platform but DigitalOcean knows an idempotency key: a start whose answer was lost is looked for in the list, by
@@ -25,20 +25,20 @@ from runner.errors import Busy, ProviderError, Refused, RunnerError, Unsure
 from runner.model import Catalogue, Offer
 from runner.project import ProviderConfig
 from runner.provider import Finding, Frame, Job, Progress, Question, ShardLimits, Traits, Unknown, Upload
-from runner.providers import chat, endpoints
-from runner.providers.dialects import DIALECTS, Dialect
+from runner.providers import chat
 from runner.providers.hands import Hands, limits_of, secret_of
+from runner.providers.joined import is_fresh
 from runner.providers.listing import parse_listing
 from runner.providers.loose import get, text
-from runner.providers.openai_batch import MOST_PAGES, STOPPING, Search, input_file_of, letters_of, progress_of
-from runner.providers.openai_results import collect
-from runner.providers.openai_upload import upload
-from runner.providers.openai_wire import FILE_UNKNOWN, Wire, batch_path
+from runner.providers.openai import endpoints
+from runner.providers.openai.batch import MOST_PAGES, STOPPING, Search, input_file_of, letters_of, progress_of
+from runner.providers.openai.dialects import DIALECTS, Dialect
+from runner.providers.openai.results import collect
+from runner.providers.openai.upload import upload
+from runner.providers.openai.wire import FILE_UNKNOWN, Wire, batch_path
 from runner.result import Result
 
 GRACE = 900.0
-MISCOUNT = 900.0
-"""Seconds after its end for which a task's count of answers is believed against the lines that it hands over."""
 PAGE = "100"
 """Tasks of one page: the most that OpenAI and Zhipu give."""
 NO_LIST = (404, 405, 501)
@@ -189,7 +189,7 @@ class OpenAI:
         progress = progress_of(batch, job.requests, self._http.scrub)
         if not progress.phase.ended:
             raise Busy(f"task {job.remote_id} has not ended: it is {progress.raw}")
-        strict = job.ended_at is None or time.time() - job.ended_at < MISCOUNT
+        strict = is_fresh(job.ended_at, time.time())
         collect(self._wire, job.remote_id, batch, progress, sink, strict=strict)
 
     def cancel(self, job: Job) -> bool:

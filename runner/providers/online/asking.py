@@ -22,13 +22,13 @@ from runner.edge.http import Reply
 from runner.edge.secrets import Scrubber
 from runner.errors import Busy, ProviderError, Refused, RunnerError
 from runner.provider import Job
-from runner.providers.book import Book
-from runner.providers.door import Target
-from runner.providers.pace import LONGEST_PAUSE, LONGEST_WISH, Pace, used_up
-from runner.providers.queue import Question, Queue, answer_line, error_line
-from runner.providers.sse import Stream
-from runner.providers.tempo import Tempo
-from runner.providers.verdict import (
+from runner.providers.online.book import Book
+from runner.providers.online.door import Target
+from runner.providers.online.pace import LONGEST_PAUSE, LONGEST_WISH, Pace, used_up
+from runner.providers.online.queue import Question, Queue, answer_line, error_line
+from runner.providers.online.sse import Stream
+from runner.providers.online.tempo import Tempo
+from runner.providers.online.verdict import (
     Again,
     Halt,
     Settled,

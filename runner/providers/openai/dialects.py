@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runner.provider import ShardLimits
-from runner.providers.endpoints import EMBEDDINGS, openai_line
+from runner.providers.openai.endpoints import EMBEDDINGS, openai_line
 
 
 @dataclass(frozen=True)

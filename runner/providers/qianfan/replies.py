@@ -14,8 +14,8 @@ from typing import Any, NoReturn
 
 from runner.edge.http import Reply, judge_status, retry_after
 from runner.errors import Busy, Refused, Unsure
-from runner.providers.bce import is_about_keys
 from runner.providers.loose import get, text
+from runner.providers.qianfan.bce import is_about_keys
 
 _NO_PLACE = "runningnumberexceedlimit"
 """In a code, whatever the status: 20 tasks run, which is the most.  Nothing was made."""

@@ -41,7 +41,7 @@ from runner.provider import (
 from runner.providers import chat
 from runner.providers.hands import Hands, limits_of, secret_of
 from runner.providers.loose import count, get, items, text
-from runner.providers.wanqing_models import OFFLINE_TAG, parse_offers
+from runner.providers.wanqing.models import OFFLINE_TAG, parse_offers
 from runner.result import Result
 
 DEFAULT_URL = "https://wanqing.streamlakeapi.com"

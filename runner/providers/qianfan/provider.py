@@ -1,8 +1,8 @@
 """Batch inference of Baidu Qianfan: put a folder of requests into BOS, create a task, look, read a folder of results.
 
 Documented at https://cloud.baidu.com/doc/WENXINWORKSHOP/s/Pm4aqg1hv and
-https://cloud.baidu.com/doc/qianfan-api/s/Tmo1ftuwg: six actions on one route, signed as :mod:`runner.providers.bce`
-says.  Each task has a folder of its own in the bucket::
+https://cloud.baidu.com/doc/qianfan-api/s/Tmo1ftuwg: six actions on one route, signed as :mod:`.bce` says.  Each task
+has a folder of its own in the bucket::
 
     <prefix>/<job.name>/in/part-0.jsonl     its requests; the name holds the shard's digest and the how-manieth try
     <prefix>/<job.name>/out/                where the service makes a folder of random name with the results
@@ -45,16 +45,16 @@ from runner.provider import (
     Unknown,
     Upload,
 )
-from runner.providers import bos, chat, qianfan_lines
-from runner.providers.bce import Keys, signed
-from runner.providers.bos import Bos, Place, parse_place
+from runner.providers import chat
 from runner.providers.hands import Hands, limits_of, secret_of
+from runner.providers.joined import Joined, is_fresh
 from runner.providers.listing import parse_listing
 from runner.providers.loose import get, items, text
-from runner.providers.openai import MISCOUNT
-from runner.providers.openai_results import Joined
-from runner.providers.qianfan_replies import judge, result_of
-from runner.providers.qianfan_tasks import RemoteTask, last_step, parse_page, parse_task, reaches
+from runner.providers.qianfan import bos, lines
+from runner.providers.qianfan.bce import Keys, signed
+from runner.providers.qianfan.bos import Bos, Place, parse_place
+from runner.providers.qianfan.replies import judge, result_of
+from runner.providers.qianfan.tasks import RemoteTask, last_step, parse_page, parse_task, reaches
 from runner.result import Result
 
 DEFAULT_URL = "https://qianfan.baidubce.com"
@@ -114,13 +114,13 @@ class Qianfan:
 
     def encode(self, offer: Offer, question: Question) -> dict[str, Any]:  # noqa: ARG002 - the task names the model
         """``{"query" | "messages", "parameters"}``: on the wire the parameters, like the model, belong to the task."""
-        return qianfan_lines.encode(question, self._data_format)
+        return lines.encode(question, self._data_format)
 
     def frame(self, question: Question) -> Frame:
         return chat.frame(question, "minimal")
 
     def decode(self, line: bytes) -> Result:
-        result = qianfan_lines.decode(line)
+        result = lines.decode(line)
         failure, scrub = result.failure, self._http.scrub
         if failure is None:
             return result
@@ -141,8 +141,8 @@ class Qianfan:
         """Put the requests, rewritten, into the task's folder, and see to it that there is one for the results."""
         assert job.file is not None
         source, target = self._inputs(job), self._outputs(job)
-        with job.file.open("rb") as lines:
-            manner = qianfan_lines.manner_of(lines.readline())
+        with job.file.open("rb") as source_lines:
+            manner = lines.manner_of(source_lines.readline())
         with _rewritten(job.file) as rewritten:
             self._bos.put(source.below("part-0.jsonl"), rewritten)
         self._bos.put(target, b"")
@@ -203,7 +203,7 @@ class Qianfan:
         """Every file in the task's folder of results: one for each input file, its lines in no order.
 
         BOS is another service than the list of tasks and may know of them later.  Raises Busy where it holds no line
-        although rows were processed, and, until the end is :data:`MISCOUNT` seconds old, Unsure where it holds fewer
+        although rows were processed, and, until the end is ``MISCOUNT`` seconds old, Unsure where it holds fewer
         than were: whether each of them has a line, a failed one too, is not documented.
         """
         task = self._task(job.remote_id)
@@ -217,8 +217,8 @@ class Qianfan:
         owed = task.processed or int(task.phase is Phase.SUCCEEDED)
         if owed and not joined.lines:
             raise Busy(f"task {job.remote_id} has ended, and its results are not in BOS yet")
-        is_fresh = job.ended_at is None or self._now() - job.ended_at < MISCOUNT
-        if joined.lines < owed and is_fresh:
+        fresh = is_fresh(job.ended_at, self._now())
+        if joined.lines < owed and fresh:
             raise Unsure(f"the results of task {job.remote_id} are {joined.lines:,} lines for {owed:,} rows")
 
     def cancel(self, job: Job) -> bool:
@@ -338,8 +338,8 @@ def _rewritten(shard: Path) -> Iterator[Path]:
     """The shard in lines that Qianfan reads, in a file beside it for as long as it is needed."""
     path = shard.with_name(f"{shard.name}.qianfan")
     try:
-        with shard.open("rb") as lines, path.open("wb", buffering=1 << 20) as file:
-            file.writelines(qianfan_lines.wire_lines(lines))
+        with shard.open("rb") as given, path.open("wb", buffering=1 << 20) as file:
+            file.writelines(lines.wire_lines(given))
         yield path
     finally:
         path.unlink(missing_ok=True)

@@ -40,12 +40,11 @@ from runner.provider import (
     Unknown,
     Upload,
 )
-from runner.providers.anthropic_batches import Batch, parse_batch, parse_models
-from runner.providers.anthropic_messages import FRAME, decode_line, encode
+from runner.providers.anthropic.batches import Batch, parse_batch, parse_models
+from runner.providers.anthropic.messages import FRAME, decode_line, encode
 from runner.providers.hands import Hands, limits_of, secret_of
+from runner.providers.joined import Joined, is_fresh
 from runner.providers.loose import get, text
-from runner.providers.openai import MISCOUNT
-from runner.providers.openai_results import Joined
 from runner.result import Result
 
 DEFAULT_URL = "https://api.anthropic.com"
@@ -171,7 +170,7 @@ class Anthropic:
         """The one file of results: every request has a line, whatever came of it.
 
         Raises Refused once they are archived.  Raises Busy where there is no line although there have to be some, and,
-        until the end is :data:`MISCOUNT` seconds old, Unsure where there are fewer than requests.
+        until the end is ``MISCOUNT`` seconds old, Unsure where there are fewer than requests.
         """
         batch = self._batch(job.remote_id)
         if batch.archived_at:
@@ -185,8 +184,8 @@ class Anthropic:
             self._download(batch.results_url, joined)
         if not joined.lines and (batch.succeeded or batch.errored or not batch.settled):
             raise Busy(f"batch {job.remote_id} has no results to download yet")
-        is_fresh = job.ended_at is None or time.time() - job.ended_at < MISCOUNT
-        if batch.results_url and joined.lines < batch.settled and is_fresh:
+        fresh = is_fresh(job.ended_at, time.time())
+        if batch.results_url and joined.lines < batch.settled and fresh:
             raise Unsure(
                 f"the results of batch {job.remote_id} are {joined.lines:,} lines for {batch.settled:,} requests"
             )

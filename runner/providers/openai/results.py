@@ -8,29 +8,12 @@ from typing import Any
 
 from runner.errors import Busy, Refused, Unsure
 from runner.provider import Phase, Progress
+from runner.providers.joined import Joined
 from runner.providers.loose import get, items, text
-from runner.providers.openai_batch import file_ids, inline_results
-from runner.providers.openai_wire import Wire, batch_path, file_path, hide_link
+from runner.providers.openai.batch import file_ids, inline_results
+from runner.providers.openai.wire import Wire, batch_path, file_path, hide_link
 
 PAGE = "100"
-
-
-class Joined:
-    """Files handed on one behind the other, the last line of each closed; counts lines."""
-
-    def __init__(self, sink: Callable[[bytes], object]) -> None:
-        self.lines = 0
-        self._sink = sink
-        self._is_open = False
-
-    def __call__(self, data: bytes) -> None:
-        self._sink(data)
-        self.lines += data.count(b"\n")
-        self._is_open = not data.endswith(b"\n")
-
-    def close_line(self) -> None:
-        if self._is_open:
-            self(b"\n")
 
 
 def collect(

@@ -1,0 +1,1 @@
+"""Files and batches on OpenAI's wire, and the dialects of it."""

@@ -1,0 +1,1 @@
+"""Baidu Qianfan batch inference, with files in BOS."""

@@ -1,0 +1,1 @@
+"""Wanqing batch tasks, and the simulator, which speaks their wire."""
