@@ -8,7 +8,7 @@ from contextlib import closing, suppress
 from dataclasses import replace
 
 from runner.batch import publish_key
-from runner.collect import NoResults, Reading, fetch, judge_for, publish, read_results
+from runner.collect import NoResults, OutOfTime, Reading, fetch, judge_for, publish, read_results
 from runner.edge.files import Spooled
 from runner.edge.pool import as_they_come
 from runner.edge.world import World
@@ -236,8 +236,8 @@ class Apply:
             self.outcome.note(change, "refused", error.message)
             self.outcome.errors.append(_no_results(task, error))
             return []
-        except ProviderError as error:
-            self.outcome.timed_out = self.outcome.timed_out or self._is_over()
+        except (ProviderError, OutOfTime) as error:
+            self.outcome.timed_out = self.outcome.timed_out or isinstance(error, OutOfTime)
             self.outcome.note(change, "busy", error.message)
             self.outcome.warnings.append(f"results of task {task.id} ({task.batch}): {error.message}")
             return []

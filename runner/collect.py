@@ -17,7 +17,7 @@ from runner.edge.files import Spooled
 from runner.edge.outputs import write_output
 from runner.edge.paths import inside
 from runner.edge.world import World
-from runner.errors import Busy, Interrupted, RunnerError
+from runner.errors import Interrupted, RunnerError
 from runner.known import OUTCOME, Known, Verdict, outcome_at
 from runner.provider import Provider
 from runner.refresh import job_of
@@ -106,6 +106,10 @@ class NoResults(RunnerError):
     """What was handed over as a task's results holds not one of them."""
 
 
+class OutOfTime(RunnerError):
+    """`--timeout` was over before all of a task's results were here."""
+
+
 # ---- one task ------------------------------------------------------------------------------------------------------
 
 
@@ -121,7 +125,7 @@ class Reading:
 def fetch(world: World, task: Task, deadline: float | None = None) -> Spooled:
     """An ended task's raw results, on disk.
 
-    Raises ProviderError, OSError, Interrupted; Busy where they are not all here at ``deadline`` (Unix seconds).
+    Raises ProviderError, OSError, Interrupted; OutOfTime where they are not all here at ``deadline`` (Unix seconds).
     """
     spooled = world.store.spool()
 
@@ -129,7 +133,7 @@ def fetch(world: World, task: Task, deadline: float | None = None) -> Spooled:
         if world.stop.is_set():
             raise Interrupted
         if deadline is not None and world.clock.now() > deadline:
-            raise Busy("--timeout was over before all of its results were here")
+            raise OutOfTime("--timeout was over before all of its results were here")
         spooled.write(data)
 
     try:
