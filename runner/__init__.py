@@ -49,6 +49,7 @@ Verbs: each does one thing to the world, through hands it is lent.
 ``refresh``         ask after open tasks and interrupted starts
 ``spool``           write shards to disk
 ``submit``          events around the one costly call
+``covering``        record that all of a batch was sent
 ``workers``         go on with tasks that need a run of ours
 ``collect``         raw results home, outcomes, the output
 ``apply``           a plan's steps in their order

@@ -9,11 +9,11 @@ from dataclasses import replace
 
 from runner.batch import publish_key
 from runner.collect import NoResults, OutOfTime, Reading, fetch, judge_for, publish, read_results
+from runner.covering import coverage_events
 from runner.edge.files import Spooled
 from runner.edge.pool import as_they_come
 from runner.edge.world import World
 from runner.errors import Interrupted, ProviderError, Refused, RunnerError
-from runner.fingerprint import canonical
 from runner.holdings import Holdings
 from runner.journal import Journal
 from runner.known import Known, gather
@@ -25,10 +25,7 @@ from runner.refresh import News, job_of, refresh
 from runner.resolve import Options, Resolved, resolve
 from runner.result import Counts
 from runner.state import (
-    ON_THE_WAY,
     Checked,
-    Coverage,
-    Covered,
     Declared,
     Event,
     Pinned,
@@ -333,40 +330,8 @@ class Apply:
             self.outcome.note(change, "skipped")
 
     def _coverage(self, resolved: Resolved, tasks: Iterable[str]) -> list[Event]:
-        """Every request of the batch is in a task now."""
-        batch = resolved.batch
-        before = self._journal.state.batches.get(batch.spec.name)
-        covered = before.covered if before else None
-        coverage = Coverage(
-            key=batch.key,
-            fingerprint=batch.fingerprint,
-            rows=resolved.demand.rows,
-            requests=resolved.distinct,
-            attempts=batch.spec.attempts,
-            needs=tuple(sorted({*resolved.demand.needs, *self._holdings.made[batch.spec.name], *tasks})),
-            revision=self._revision(resolved, covered),
-        )
-        if coverage == covered:
-            return []
-        ours = dict.fromkeys([*self._holdings.made[batch.spec.name], *tasks], ON_THE_WAY)
-        return [Covered(batch.spec.name, coverage, {**resolved.seen, **ours})]
-
-    def _revision(self, resolved: Resolved, covered: Coverage | None) -> str:
-        """The blob that shows what was asked: the templates and one example, so that a change can be shown later."""
-        parts = ("prompt", "vars", "parameters", "model")
-        new = resolved.batch.fingerprint
-        if self._world.project.blobs.prompts == "drop":
-            return ""
-        if covered and covered.revision and all(covered.fingerprint.get(part) == new.get(part) for part in parts):
-            return covered.revision
-        try:
-            with closing(resolved.rendering.bodies()) as bodies:
-                row, body = next(bodies)
-        except (RunnerError, StopIteration):  # the input is another by now: no example is worth failing for
-            return ""
-        return self._world.store.put(
-            canonical({"templates": dict(resolved.rendering.sources), "row": row.number, "example": body})
-        )
+        made = {*self._holdings.made[resolved.batch.spec.name], *tasks}
+        return coverage_events(self._world, self._journal.state, resolved, made)
 
     def _cover(self) -> None:
         """Batches that asked for nothing more are covered too: the next plan need not look at their rows."""
