@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from fakes.anthropic import KEY, MODEL, NOW, FakeAnthropic, Handler
 
-from runner.edge.http import Http, same_origin
+from runner.edge.http import Http
+from runner.edge.urls import same_origin
 from runner.errors import Busy, ProviderError, Refused, Unsure
 from runner.fingerprint import canonical
 from runner.model import Offer, Price

@@ -12,17 +12,9 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Protocol
 
-from runner.edge.http import (
-    CONNECT_TIMEOUT,
-    LARGEST_REPLY,
-    LOOPBACK,
-    Reply,
-    outcomes,
-    proxies,
-    require_url,
-    shown,
-    ssl_context,
-)
+from runner.edge.http import CONNECT_TIMEOUT, LARGEST_REPLY, Reply, outcomes
+from runner.edge.surroundings import LOOPBACK, proxies, ssl_context
+from runner.edge.urls import require_url, shown
 from runner.errors import Unsure
 
 if TYPE_CHECKING:

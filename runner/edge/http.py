@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import random
 import re
 import time
@@ -26,19 +25,18 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from functools import cache
 from json import dumps, loads
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from runner.edge.secrets import Scrubber
-from runner.errors import Busy, ProviderError, Refused, RunnerError, Unsure
+from runner.edge.surroundings import LOOPBACK, proxies, ssl_context
+from runner.edge.urls import require_url, same_origin, shown, with_query
+from runner.errors import Busy, ProviderError, Refused, Unsure
 
 if TYPE_CHECKING:
-    import ssl
-
     import httpx
 
 T = TypeVar("T")
@@ -59,8 +57,6 @@ PATIENCE = 10.0
 """No new try begins later than this many seconds after the first."""
 
 _KEY_HEADERS = frozenset({"authorization", "apikey", "api-key", "x-api-key"})
-_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-LOOPBACK = ("all://127.0.0.1", "all://localhost", "all://[::1]")
 
 
 @dataclass(frozen=True)
@@ -174,7 +170,7 @@ class Http:
         ``judge`` raises for a reply that is no success.  ``retry``: the call may be made twice without harm.
         ``in_json``: a success that is not JSON, such as a gateway's page, is none.
         """
-        url = _with_query(url, params)
+        url = with_query(url, params)
         headers = {name.lower(): value for name, value in (headers or {}).items()}
         if json is not None:
             content = dumps(json, ensure_ascii=False, allow_nan=False).encode()
@@ -417,89 +413,8 @@ def _timeout(read: float) -> httpx.Timeout:
     return httpx.Timeout(read, connect=CONNECT_TIMEOUT)
 
 
-def ssl_context() -> ssl.SSLContext:
-    """One for all clients of a process: reading the certificates takes longer than many a call.
-
-    Raises RunnerError where the environment names certificates that cannot be read.
-    """
-    named = {name: os.environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")}
-    try:
-        return _ssl_context(*named.values())
-    except OSError as error:
-        told = " and ".join(f"{name}={value}" for name, value in named.items() if value)
-        raise RunnerError(
-            f"the certificates to trust cannot be read ({told or 'those of this machine'}): {error.strerror or error}",
-            hint="Let the environment variable name a PEM file that is there, or unset it.",
-        ) from error
-
-
-@cache
-def _ssl_context(_file: str | None, _folder: str | None) -> ssl.SSLContext:
-    import httpx
-
-    return httpx.create_ssl_context()
-
-
-@contextmanager
-def proxies() -> Iterator[None]:
-    """Turn what httpx makes of a proxy that the environment names, and that it cannot use, into RunnerError."""
-    import httpx
-
-    try:
-        yield
-    except (ImportError, ValueError, httpx.InvalidURL) as error:
-        named = [name for one in _PROXIES for name in (one, one.lower()) if os.environ.get(name)]
-        socks = isinstance(error, ImportError)
-        why = "SOCKS takes the package socksio, which is not installed" if socks else "it is not the address of a proxy"
-        raise RunnerError(
-            f"the proxy that the environment names in {' or '.join(named)} cannot be used: {why}",
-            hint="`pip install 'httpx[socks]'`, or unset the variable." if socks else "Correct or unset the variable.",
-        ) from error
-
-
-def require_url(url: str) -> None:
-    """Raises Refused for a URL that cannot be called: httpx and the look-up of names raise all sorts of errors."""
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname or "", parts.port
-        if host.isascii():  # httpx sees to all others
-            host.encode("idna")
-    except ValueError as error:
-        raise Refused(f"not a URL that can be called: {error}", where=shown(url)) from error
-
-
-def same_origin(one: str, other: str) -> bool:
-    """Whether two URLs are of one scheme, host and port."""
-    return _origin(one) is not None and _origin(one) == _origin(other)
-
-
-def _origin(url: str) -> tuple[str, str, int | None] | None:
-    try:
-        parts = urlsplit(url)
-        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-    except ValueError:
-        return None
-    return parts.scheme, parts.hostname or "", port
-
-
 def is_keyed(headers: Mapping[str, str]) -> bool:
     return not _KEY_HEADERS.isdisjoint(headers)
-
-
-def _with_query(url: str, params: Mapping[str, str] | None) -> str:
-    if not params:
-        return url
-    return f"{url}{'&' if '?' in url else '?'}{urlencode(params)}"
-
-
-def shown(url: str) -> str:
-    """A URL for messages: its query and its user, which may be secrets, left out."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "a malformed URL"
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}" if host else parts.path
 
 
 def _words(error: Exception) -> str:

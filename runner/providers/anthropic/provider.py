@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from runner.edge.http import READ_TIMEOUT, Http, Reply, judge_status, retry_after, same_origin
+from runner.edge.http import READ_TIMEOUT, Http, Reply, judge_status, retry_after
+from runner.edge.urls import same_origin
 from runner.errors import Busy, Refused, Unsure
 from runner.model import Catalogue, Offer
 from runner.project import ProviderConfig
