@@ -23,6 +23,7 @@ from failures import CASES, Case, holders
 import runner
 from runner.cli.commands import cli
 from runner.errors import RunnerError
+from runner.providers.openai.dialects import DIALECTS
 from runner.registry import FAMILIES
 from runner.schema import schema_text
 
@@ -67,7 +68,7 @@ VERIFIED = {
         "server; the signature against the document's rules and Baidu's own signer; **not** against the real service",
     ),
     "openai": (
-        "files and batches on OpenAI's wire, in 13 dialects",
+        f"files and batches on OpenAI's wire, in {len(DIALECTS)} dialects",
         "against the simulator, which the official `openai` SDK is held against, and a second server that has every "
         "dialect's oddities; **not** against any real service",
     ),

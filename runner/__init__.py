@@ -52,6 +52,8 @@ Verbs: each does one thing to the world, through hands it is lent.
 ``covering``        record that all of a batch was sent
 ``workers``         go on with tasks that need a run of ours
 ``collect``         raw results home, outcomes, the output
+``publishing``      the outputs of batches that are through
+``stopping``        ask a provider to stop a task
 ``apply``           a plan's steps in their order
 ``operate``         cancel, retry, adopt, abandon, remove, push
 ``preview``         bodies and models before paying

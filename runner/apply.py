@@ -8,7 +8,7 @@ from contextlib import closing, suppress
 from dataclasses import replace
 
 from runner.batch import publish_key
-from runner.collect import NoResults, OutOfTime, Reading, fetch, judge_for, publish, read_results
+from runner.collect import NoResults, OutOfTime, Reading, fetch, judge_for, read_results
 from runner.covering import coverage_events
 from runner.edge.files import Spooled
 from runner.edge.pool import as_they_come
@@ -16,12 +16,12 @@ from runner.edge.world import World
 from runner.errors import Interrupted, ProviderError, Refused, RunnerError
 from runner.holdings import Holdings
 from runner.journal import Journal
-from runner.known import Known, gather
 from runner.outcome import Outcome
 from runner.plan import Action, Change, Plan, Unsettled, gave_up, task_change
 from runner.polling import Polling
 from runner.provider import Traits
-from runner.refresh import News, job_of, refresh
+from runner.publishing import Publishing
+from runner.refresh import News, refresh
 from runner.resolve import Options, Resolved, resolve
 from runner.result import Counts
 from runner.state import (
@@ -35,6 +35,7 @@ from runner.state import (
     Voided,
     fold,
 )
+from runner.stopping import cancel_task
 from runner.submit import Report, Submission
 from runner.tally import estimate_counts
 from runner.task import ABANDONED, COLLECTED, ENDED, ON_ITS_WAY, OPEN, STAGED, VOID, Task
@@ -49,6 +50,10 @@ _LONGEST_PAUSE = 300.0
 """Seconds between two tries at a provider that stays busy."""
 _GROUP = 16
 """Events of finished collects that travel in one write of the state."""
+
+
+def _any(_task: Task) -> bool:
+    return True
 
 
 class Apply:
@@ -106,11 +111,10 @@ class Apply:
         """Tasks of which the provider says nothing more, and ended ones whose results it will not give."""
         self._undecided: set[str] = set()
         """Interrupted starts that were looked for, and that the looking did not settle."""
-        self._unwritable: set[str] = set()
-        """Batches whose output could not be written in this run."""
         self._judges = {name: judge_for(one.batch.spec.schema) for name, one in self._holdings}
         self.outcome = Outcome(plan, list(plan.changes), ["waiting"] * len(plan.changes), [""] * len(plan.changes))
         self.outcome.partial = options.sample is not None
+        self._publishing = Publishing(world, journal, self._holdings, self.outcome)
 
     # ---- steps -----------------------------------------------------------------------------------------------------
 
@@ -129,7 +133,7 @@ class Apply:
         else:
             self._skip_submits()
         self._cover()
-        self._publish()
+        self._publishing.run()
 
     def until_quiet(self, *, all: bool = True) -> None:
         """Look again and again until nothing is on its way; past the deadline the rest is left.
@@ -183,7 +187,8 @@ class Apply:
 
     def _settled(self, unsettled: Mapping[str, Unsettled]) -> None:
         words = {"found": "done", "absent": "done", "turned away": "done", "young": "waiting"}
-        self._undecided = {id for id, what in unsettled.items() if what.verdict == "unknown"}
+        unknown = {id for id, what in unsettled.items() if what.verdict == "unknown"}
+        self._undecided = (self._undecided - unsettled.keys()) | unknown  # not all providers are asked in each round
         for id, what in unsettled.items():
             task = self._journal.state.tasks.get(id)
             if task is not None:
@@ -200,8 +205,8 @@ class Apply:
         needed = self._holdings.needed(self._journal.state)
         return lambda task: self._selected(task) or task.id in needed
 
-    def _collect(self) -> None:
-        tasks = [task for task in self._tasks(ENDED) if task.id not in self._refused]
+    def _collect(self, due: Callable[[Task], bool] = _any) -> None:
+        tasks = [task for task in self._tasks(ENDED) if task.id not in self._refused and due(task)]
         events: list[Event] = []
         try:
             with closing(as_they_come(self._fetch, tasks, at_once=_AT_ONCE)) as calls:
@@ -350,41 +355,6 @@ class Apply:
                 events += self._coverage(one, ())
         self._journal.write(*_news(self._journal.state, events))
 
-    # ---- publish ---------------------------------------------------------------------------------------------------
-
-    def _publish(self) -> None:
-        state = self._journal.state
-        knowledge: dict[tuple[str, str | None], Known] = {}
-        events: list[Event] = []
-        for name, one in self._holdings:
-            key = publish_key(one.batch, self._holdings.needs(state, name))
-            if not self._holdings.publishable(state, name) or self._is_written(state, one, key):
-                continue
-            if name in self._unwritable:
-                continue
-            pair = (one.batch.spec.provider, one.batch.model)
-            if pair not in knowledge:
-                knowledge[pair] = gather(_at(state, pair), self._world.store.get)
-            change = Change(name, Action.PUBLISH, "results arrived", provider=pair[0], model=pair[1])
-            try:
-                events.append(publish(self._world, one, knowledge[pair], key))
-                self.outcome.note(change, "done", one.demand.output)
-            except (RunnerError, OSError) as error:  # the other outputs are none the worse for it
-                failed = error if isinstance(error, RunnerError) else _unwritable(one.demand.output, error)
-                self._unwritable.add(name)
-                self.outcome.errors.append(failed)
-                self.outcome.note(change, "refused", failed.message)
-            if len(events) >= _GROUP:
-                self._journal.write(*events)
-                events = []
-            self._check_stop(events)
-        self._journal.write(*events)
-
-    def _is_written(self, state: State, one: Resolved, key: str) -> bool:
-        known = state.batches.get(one.batch.spec.name)
-        written = known.published if known else None
-        return written is not None and written.key == key and (self._world.root / one.demand.output).is_file()
-
     # ---- waiting ---------------------------------------------------------------------------------------------------
 
     def _wanted(self) -> list[Task]:
@@ -394,8 +364,8 @@ class Apply:
 
     def _look_again(self) -> None:
         """One more round."""
-        before = self._journal.refresh()
-        news = refresh(self._world, before, only=self._due())
+        before, due = self._journal.refresh(), self._due()
+        news = refresh(self._world, before, only=due)
         if self._overtaken(before, news.refused):
             return
         self.outcome.errors += [error for name, error in news.errors.items() if name not in self._mute]
@@ -412,11 +382,11 @@ class Apply:
             if any(what.verdict == "turned away" for what in news.unsettled.values()):
                 self._not_before = self._world.clock.now() + _NO_ROOM
         self._settled(news.unsettled)
-        self._collect()
+        self._collect(due)
         self._cancel()
         if self._left and self._submits and self._world.clock.now() >= self._not_before:
             self._submit_left()
-        self._publish()
+        self._publishing.run()
 
     def _overtaken(self, before: State, refused: frozenset[str]) -> bool:
         """Whether a provider knows nothing more of some tasks because another run has meanwhile brought them home."""
@@ -488,9 +458,8 @@ class Apply:
         what = f"waiting for {len(tasks):,} task{'s' if len(tasks) != 1 else ''}"
         self._world.progress(f"{what} ({tempo})" if tempo else what, done, total)
 
-    def _check_stop(self, events: Sequence[Event] = ()) -> None:
+    def _check_stop(self) -> None:
         if self._world.stop.is_set():
-            self._journal.write(*events)
             raise Interrupted
 
     # ---- counting --------------------------------------------------------------------------------------------------
@@ -508,21 +477,6 @@ class Apply:
         return counts
 
 
-def cancel_task(world: World, task: Task) -> tuple[str, str]:
-    """Ask the provider to stop a task: outcome and detail."""
-    try:
-        stopped = world.providers[task.provider].cancel(job_of(task))
-    except Refused as error:
-        return "refused", error.message
-    except ProviderError as error:
-        return "unsure", error.message
-    return ("done", "") if stopped else ("refused", "the provider cannot cancel: the task goes on and is paid")
-
-
-def _at(state: State, pair: tuple[str, str | None]) -> list[Task]:
-    return [task for task in state.tasks.values() if (task.provider, task.model) == pair]
-
-
 def _news(state: State, events: Iterable[Event]) -> list[Event]:
     """The events that change a belief: progress that stands still is not worth a write."""
     found = []
@@ -532,13 +486,6 @@ def _news(state: State, events: Iterable[Event]) -> list[Event]:
             found.append(event)
         state = after
     return found
-
-
-def _unwritable(path: str, error: OSError) -> RunnerError:
-    return RunnerError(
-        f"the output {path} cannot be written: {error.strerror or error}",
-        hint="The answers are kept; mend the cause and apply again.",
-    )
 
 
 def _no_results(task: Task, error: RunnerError) -> RunnerError:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from runner.apply import cancel_task
 from runner.edge.store import Conflict
 from runner.edge.world import World
 from runner.errors import RunnerError, StateConflict
 from runner.journal import Journal
 from runner.refresh import is_claimed, job_of
 from runner.state import Abandoned, Forgiven, Removed, State, Stopped, Stopping, Submitted, Unreadable, dump, load
+from runner.stopping import cancel_task
 from runner.task import COLLECTED, ENDED, OPEN, STAGED, VOID, Task
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 SUCCEEDED = "succeeded"
@@ -44,6 +45,14 @@ class Result:
     parsed: Any = None
     exhausted: bool = False
     """A failure that was tried as often as it may be: only a person's `retry` asks again."""
+
+    def scrubbed(self, scrub: Callable[[str, int], str]) -> Result:
+        """The same with its failure's words made fit to be shown; ``scrub(text, most)`` does so with one text."""
+        failure = self.failure
+        if failure is None:
+            return self
+        code, message = scrub(failure.code, 100), scrub(failure.message, 1_000)
+        return replace(self, failure=replace(failure, code=code, message=message))
 
     @property
     def status(self) -> str:

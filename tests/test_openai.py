@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from builders import a_task
 from fakes.openai import CREATED, KEY, PLATFORMS, FakeOpenAI, Handler
 
 from runner.edge.http import Http
 from runner.errors import Busy, CredentialsError, ProviderError, Refused, RunnerError, Unsure
 from runner.model import Offer
+from runner.polling import politely
 from runner.project import ProviderConfig, SecretRef
 from runner.provider import Absent, Found, Job, Message, Part, Phase, Provider, Question, Unknown, Upload
 from runner.providers.openai.dialects import DIALECTS, Window
@@ -26,6 +28,7 @@ IDS = [f"{n:032x}" for n in range(3)]
 NAME = "nightly-0123456789abcdef-1"
 NO_ROW = {"litellm", "siliconflow"}
 """Their lists may leave tasks out."""
+from runner.task import OPEN
 
 
 @pytest.fixture
@@ -1120,3 +1123,10 @@ def test_no_secret_and_no_network_for_the_pure_half(http: Http) -> None:
     keyless = ProviderConfig("prov", "openai", {"base_url": "http://127.0.0.1:1"})
     with pytest.raises(CredentialsError, match="has no api_key"):
         build(keyless, http=http, secret=never, simulator_url=never, folder=Path("nowhere")).offers()
+
+
+def test_a_young_task_at_azure_is_left_alone_for_a_minute(http: Http) -> None:
+    """Its document allows no faster look; elsewhere a task that has just begun is looked at soon."""
+    task = a_task(phase=OPEN, started_at=1_000.0)
+    assert politely([task], provider_of(http, "azure").traits, 1_001.0) == 60
+    assert politely([task], provider_of(http).traits, 1_001.0) == 1

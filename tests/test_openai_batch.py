@@ -306,3 +306,10 @@ def test_no_answer_is_too_odd(answer: Any) -> None:
         search = Search(dialect, JOB)
         assert isinstance(search.take(answer), str)
         assert isinstance(search.finding(), Found | Absent | Unknown)
+
+
+def test_every_platform_is_asked_as_rarely_as_it_wishes() -> None:
+    """Azure documents 60 seconds, which hold for a task that has just begun, too."""
+    azure = DIALECTS["azure"]
+    assert (azure.poll_young, azure.poll) == (60, 60)
+    assert [name for name, dialect in DIALECTS.items() if not 1 <= dialect.poll_young <= dialect.poll] == []

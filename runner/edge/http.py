@@ -29,7 +29,6 @@ from json import dumps, loads
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import parse_qsl, urlsplit
 
 from runner.edge.secrets import Scrubber
 from runner.edge.surroundings import LOOPBACK, proxies, ssl_context
@@ -224,6 +223,13 @@ class Http:
                 if transfer.offset == before:
                     raise
 
+    def hide_link(self, url: str) -> None:
+        """Keep out of messages what makes a link from a platform work: any value of its query may be a signature."""
+        for pair in url.partition("?")[2].partition("#")[0].split("&"):
+            value = pair.partition("=")[2]
+            if len(value) >= SIGNED:
+                self.hide(value)
+
     def close(self) -> None:
         with self._lock:
             for client in self._clients.values():
@@ -260,9 +266,7 @@ class Http:
                 return
             headers = headers if same_origin(url, target) else {}
             url = target
-            for _, value in parse_qsl(urlsplit(url).query):
-                if len(value) >= SIGNED:  # a link that somebody signed lets anybody in
-                    self.hide(value)
+            self.hide_link(url)
         raise Refused(f"more than {REDIRECTS} redirects", where=f"GET {shown(url)}")
 
     def _fetch_from(self, url: str, headers: Mapping[str, str], timeout: float, transfer: _Transfer) -> str | None:

@@ -16,7 +16,7 @@ from json import dumps, loads
 from typing import Any
 
 from runner.provider import Frame, Message, Part, Question
-from runner.providers.loose import count, get, items
+from runner.providers.loose import count, get, items, record_of
 from runner.result import Failure, Result, Usage
 
 CHAT_PATH = "/v1/chat/completions"
@@ -41,7 +41,7 @@ def encode(model: str, question: Question, schema_as: str = "json_schema") -> di
     if question.text is not None:
         asked["prompt"] = question.text
     else:
-        asked["messages"] = [_message(message) for message in question.messages]
+        asked["messages"] = [message(one, _part) for one in question.messages]
     return {**question.parameters, **asked, "model": model}
 
 
@@ -88,10 +88,11 @@ SCHEMA_WAYS: Mapping[str, _Way] = {
 """Fields of the body, and words of the prompt, that ask for an answer that fits a schema."""
 
 
-def _message(message: Message) -> dict[str, Any]:
-    if [part.kind for part in message.parts] == ["text"]:
+def message(message: Message, part: Callable[[Part], dict[str, Any]]) -> dict[str, Any]:
+    """A lone text is plain content, which every role takes; anything else is a list of what ``part`` makes of each."""
+    if [one.kind for one in message.parts] == ["text"]:
         return {"role": message.role, "content": message.parts[0].value}
-    return {"role": message.role, "content": [_part(part) for part in message.parts]}
+    return {"role": message.role, "content": [part(one) for one in message.parts]}
 
 
 def _part(part: Part) -> dict[str, Any]:
@@ -148,12 +149,7 @@ RETRYABLE_WORDS: Sequence[tuple[str, bool]] = (
 
 def decode_line(line: bytes) -> Result:
     """One line of batch results.  Raises ValueError where it is no JSON object or names no request."""
-    try:
-        record = loads(line)
-    except RecursionError:
-        raise ValueError("a line of results is nested too deeply") from None
-    if not isinstance(record, dict):
-        raise ValueError("a line of results is not a JSON object")
+    record = record_of(line)
     request = next((id for key in _IDS if (id := _word(record.get(key)))), None)
     if request is None:
         raise ValueError("a line of results names no request")

@@ -13,8 +13,18 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from runner.edge.http import Reply
+from runner.errors import Unsure
 from runner.model import Offer, Price
 from runner.providers.loose import first_number, first_text, get, items, number, text
+
+
+def listed_in(reply: Reply, *, batch: bool = False) -> tuple[Offer, ...] | None:
+    """The models that a reply lists; None for one that says no, or is a page for people."""
+    try:
+        return parse_listing(reply.json(), batch=batch) if reply.status < 300 else None
+    except Unsure:
+        return None
 
 
 def parse_listing(answer: Any, *, batch: bool = False) -> tuple[Offer, ...] | None:

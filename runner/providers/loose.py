@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from json import loads
 from typing import Any
+
+
+def record_of(line: bytes) -> dict[str, Any]:
+    """A line that has to be one JSON object.  Raises ValueError for any other."""
+    try:
+        record = loads(line)
+    except RecursionError:
+        raise ValueError("a line of results is nested too deeply") from None
+    if not isinstance(record, dict):
+        raise ValueError("a line of results is not a JSON object")
+    return record
 
 
 def get(holder: Any, *path: str) -> Any:

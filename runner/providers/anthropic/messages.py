@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from json import loads
 from typing import Any
 
 from runner.provider import Frame, Message, Part, Question
 from runner.providers import chat
-from runner.providers.loose import count, first_text, get, items, text
+from runner.providers.loose import count, first_text, get, items, record_of, text
 from runner.result import Failure, Result
 
 DEFAULT_MAX_TOKENS = 4096
@@ -133,10 +132,7 @@ def decode_line(line: bytes) -> Result:
     Tokens written to and read from the cache count as input.  Raises ValueError where the line is no JSON object or
     names no request.
     """
-    try:
-        record = loads(line)
-    except RecursionError:
-        raise ValueError("a line of results is nested too deeply") from None
+    record = record_of(line)
     request, result = text(get(record, "custom_id")), get(record, "result")
     if not request:
         raise ValueError("a line of results names no request")

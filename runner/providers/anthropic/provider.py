@@ -95,13 +95,7 @@ class Anthropic:
         return FRAME
 
     def decode(self, line: bytes) -> Result:
-        result = decode_line(line)
-        failure, scrub = result.failure, self._http.scrub
-        if failure is None:
-            return result
-        return replace(
-            result, failure=replace(failure, code=scrub(failure.code, 100), message=scrub(failure.message, 1_000))
-        )
+        return decode_line(line).scrubbed(self._http.scrub)
 
     # Conversations
 

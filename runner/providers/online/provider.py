@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.edge.http import Http, Reply, judge_status
-from runner.errors import Refused, RunnerError, Unsure
+from runner.errors import Refused, RunnerError
 from runner.model import Catalogue, Offer
 from runner.project import ProviderConfig, SecretRef
 from runner.provider import (
@@ -41,7 +41,7 @@ from runner.provider import (
 )
 from runner.providers import chat
 from runner.providers.hands import Hands, limits_of, secret_of
-from runner.providers.listing import parse_listing
+from runner.providers.listing import listed_in
 from runner.providers.online.asking import Manner
 from runner.providers.online.door import Door, NotYet, Target
 from runner.providers.online.fanout import Fanout
@@ -213,10 +213,7 @@ def listed_at(http: Http, target: Target) -> Catalogue:
             judge_status(reply)
 
     reply = http.call("GET", url_of(target, "/v1/models"), retry=True, headers=target.headers, judge=lenient)
-    try:
-        found = parse_listing(reply.json()) if reply.status < 300 else None
-    except Unsure:  # a page for people, say
-        found = None
+    found = listed_in(reply)
     return Catalogue((), complete=False) if found is None else Catalogue(found)
 
 

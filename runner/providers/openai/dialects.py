@@ -50,6 +50,7 @@ class Dialect:
     fewer: Mapping[str, int] = field(default_factory=dict)
     """Endpoint's ending → the most requests for it, where that is less."""
     poll: float = 15
+    poll_young: float = 1
     """Seconds between two looks at a task."""
     key_header: str = "authorization"
     key_word: str = "Bearer "
@@ -102,7 +103,8 @@ DIALECTS: Mapping[str, Dialect] = {
     "azure": Dialect(
         "",
         version="/openai/v1",
-        poll=60,  # documented: no faster
+        poll=60,  # documented: no faster, and so from the first look on
+        poll_young=60,
         key_header="api-key",
         key_word="",
         waits_for_file=True,

@@ -13,7 +13,7 @@ from typing import Any
 
 from runner.provider import Message, Part, Question
 from runner.providers import chat
-from runner.providers.loose import count, get, items, number, text
+from runner.providers.loose import count, get, items, number, record_of, text
 from runner.result import Failure, Result
 
 CHAT = "/chat/completions"
@@ -83,18 +83,12 @@ def _encode_responses(_path: str, model: str, question: Question, schema_as: str
         question = chat.with_instruction(question, told) if told else question
     asked["input"] = question.text
     if question.text is None:
-        asked["input"] = [_message(message) for message in question.messages]
+        asked["input"] = [chat.message(message, _part) for message in question.messages]
     return {**question.parameters, **asked, "model": model}
 
 
-def _message(message: Message) -> dict[str, Any]:
-    """A lone text is plain content, which every role takes: ``input_text`` parts are for what the model is told."""
-    if [part.kind for part in message.parts] == ["text"]:
-        return {"role": message.role, "content": message.parts[0].value}
-    return {"role": message.role, "content": [_part(part) for part in message.parts]}
-
-
 def _part(part: Part) -> dict[str, Any]:
+    """``input_text`` and ``input_image`` are for what the model is told."""
     if part.kind == "text":
         return {"type": "input_text", "text": part.value}
     if part.kind == "image":
@@ -147,10 +141,7 @@ def decode(line: bytes, path: str = "") -> Result:
     read = _DECODERS.get(kind_of(path))
     if read is None:
         return chat.decode_line(line)
-    try:
-        record = loads(line)
-    except RecursionError:
-        raise ValueError("a line of results is nested too deeply") from None
+    record = record_of(line)
     body = get(record, "response", "body") or get(record, "body") or record
     if _is_failure(record, body):
         return chat.decode_line(line)

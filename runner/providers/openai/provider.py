@@ -28,7 +28,7 @@ from runner.provider import Finding, Frame, Job, Progress, Question, ShardLimits
 from runner.providers import chat
 from runner.providers.hands import Hands, limits_of, secret_of
 from runner.providers.joined import is_fresh
-from runner.providers.listing import parse_listing
+from runner.providers.listing import listed_in
 from runner.providers.loose import get, text
 from runner.providers.openai import endpoints
 from runner.providers.openai.batch import MOST_PAGES, STOPPING, Search, input_file_of, letters_of, progress_of
@@ -66,7 +66,9 @@ class OpenAI:
         schema_as: str = "json_schema",
     ) -> None:
         self.name = name
-        self.traits = Traits(cancels=True, finds=True, grace=GRACE, poll=dialect.poll, shard=limits)
+        self.traits = Traits(
+            cancels=True, finds=True, grace=GRACE, poll=dialect.poll, shard=limits, poll_young=dialect.poll_young
+        )
         self._dialect = dialect
         self._http = http
         self._wire = Wire(name, dialect, http, base_url, api_key)
@@ -90,13 +92,8 @@ class OpenAI:
 
     def decode(self, line: bytes) -> Result:
         translate = self._dialect.translate
-        result = endpoints.decode(translate(line) if translate else line, self._endpoint)
-        failure, scrub = result.failure, self._http.scrub
-        if failure is None:
-            return result
-        return replace(
-            result, failure=replace(failure, code=scrub(failure.code, 100), message=scrub(failure.message, 1_000))
-        )
+        line = translate(line) if translate else line
+        return endpoints.decode(line, self._endpoint).scrubbed(self._http.scrub)
 
     def _path(self, question: Question) -> str:
         """The path of a line, which is also the task's endpoint: the two have to agree."""
@@ -118,10 +115,7 @@ class OpenAI:
                 self._wire.judge(reply)
 
         reply = self._wire.call("GET", self._dialect.models, retry=True, judge=lenient)
-        try:
-            found = parse_listing(reply.json(), batch=True) if reply.status < 300 else None
-        except Unsure:  # a page for people, say
-            found = None
+        found = listed_in(reply, batch=True)
         if found is None:
             return Catalogue((), complete=False)
         return Catalogue(found, complete=self._dialect.lists_all_models)

@@ -11,7 +11,7 @@ from runner.provider import Phase, Progress
 from runner.providers.joined import Joined
 from runner.providers.loose import get, items, text
 from runner.providers.openai.batch import file_ids, inline_results
-from runner.providers.openai.wire import Wire, batch_path, file_path, hide_link
+from runner.providers.openai.wire import Wire, batch_path, file_path
 
 PAGE = "100"
 
@@ -95,7 +95,7 @@ def _from_links(wire: Wire, remote_id: str, _batch: Any, sink: Joined) -> int:
             raise
         return 0
     for url in _addresses(answer):
-        hide_link(wire.http, url)
+        wire.http.hide_link(url)
         wire.http.download(url, sink)
         sink.close_line()
     return sink.lines

@@ -14,7 +14,7 @@ from runner.edge.http import READ_TIMEOUT
 from runner.errors import Busy, Refused, Unsure
 from runner.providers.loose import first_text, get, text
 from runner.providers.openai.batch import letters_of
-from runner.providers.openai.wire import Wire, file_path, hide_link
+from runner.providers.openai.wire import Wire, file_path
 
 ROUNDS = 8
 """How many times, about 8 seconds each, a file is waited for until it is processed."""
@@ -59,7 +59,7 @@ def _presigned(wire: Wire, file: Path, name: str, fields: Mapping[str, str]) -> 
         url = text(get(answer, "upload_url"))
         if not url:
             raise Unsure("the answer to a request for an upload address holds none")
-        hide_link(wire.http, url)
+        wire.http.hide_link(url)
         headers = {"content-type": "application/octet-stream"}
         wire.http.call("PUT", url, retry=False, headers=headers, content=file, timeout=_patience(file))
         return text(get(answer, "file_id"))

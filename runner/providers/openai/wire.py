@@ -18,9 +18,6 @@ from runner.providers.openai.dialects import Dialect
 FILE_UNKNOWN = "file_not_known_yet"
 """Code of the Busy that is a clear no, and soon a yes: the file was uploaded a moment ago."""
 
-SHORTEST_SIGNATURE = 8
-"""Characters of a value in an address below which it grants nothing, and may be a word of any message."""
-
 
 @dataclass(frozen=True)
 class Wire:
@@ -175,11 +172,3 @@ def _is_about_unknown_file(error: Refused, file_id: str) -> bool:
         and (has_code_of_files or named > 0)
         and not any(word in subject for word in _OTHERS)
     )
-
-
-def hide_link(http: Http, url: str) -> None:
-    """Keep out of messages what makes an address from a platform work: any value in its query may be a signature."""
-    for pair in url.partition("?")[2].partition("#")[0].split("&"):
-        value = pair.partition("=")[2]
-        if len(value) >= SHORTEST_SIGNATURE:
-            http.hide(value)

@@ -19,7 +19,7 @@ from typing import Any
 
 from runner.provider import Message, Question
 from runner.providers import chat
-from runner.providers.loose import first_text, get, text
+from runner.providers.loose import first_text, get, record_of, text
 from runner.result import Failure, Result
 
 _TRANSIENT = frozenset({"18", "336100", "500000"})
@@ -94,7 +94,7 @@ def wire_lines(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 def decode(line: bytes) -> Result:
     """One line of results.  Raises ValueError where it is no JSON object or names no request."""
-    record = _record(line)
+    record = record_of(line)
     request, output = text(record.get("id")), record.get("output")
     if not request:
         return chat.decode_line(line)
@@ -105,16 +105,6 @@ def decode(line: bytes) -> Result:
     if isinstance(output, dict) and isinstance(output.get("result"), str) and not is_error:
         return chat.decode_body(request, _completion(output))
     return chat.decode_line(line)
-
-
-def _record(line: bytes) -> dict[str, Any]:
-    try:
-        record = loads(line)
-    except RecursionError:
-        raise ValueError("a line of results is nested too deeply") from None
-    if not isinstance(record, dict):
-        raise ValueError("a line of results is not a JSON object")
-    return record
 
 
 def _completion(output: Mapping[str, Any]) -> dict[str, Any]:

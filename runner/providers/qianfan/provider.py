@@ -120,13 +120,7 @@ class Qianfan:
         return chat.frame(question, "minimal")
 
     def decode(self, line: bytes) -> Result:
-        result = lines.decode(line)
-        failure, scrub = result.failure, self._http.scrub
-        if failure is None:
-            return result
-        return replace(
-            result, failure=replace(failure, code=scrub(failure.code, 100), message=scrub(failure.message, 1_000))
-        )
+        return lines.decode(line).scrubbed(self._http.scrub)
 
     # Conversations
 

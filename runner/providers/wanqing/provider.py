@@ -178,13 +178,7 @@ class Wanqing:
         return chat.frame(question, self._request_line)
 
     def decode(self, line: bytes) -> Result:
-        result = chat.decode_line(line)
-        failure, scrub = result.failure, self._http.scrub
-        if failure is None:
-            return result
-        return replace(
-            result, failure=replace(failure, code=scrub(failure.code, 100), message=scrub(failure.message, 1_000))
-        )
+        return chat.decode_line(line).scrubbed(self._http.scrub)
 
     # Conversations
 

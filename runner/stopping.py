@@ -1,0 +1,19 @@
+"""Ask a provider to stop a task."""
+
+from __future__ import annotations
+
+from runner.edge.world import World
+from runner.errors import ProviderError, Refused
+from runner.refresh import job_of
+from runner.task import Task
+
+
+def cancel_task(world: World, task: Task) -> tuple[str, str]:
+    """What it came to, done, refused or unsure, and why."""
+    try:
+        stopped = world.providers[task.provider].cancel(job_of(task))
+    except Refused as error:
+        return "refused", error.message
+    except ProviderError as error:
+        return "unsure", error.message
+    return ("done", "") if stopped else ("refused", "the provider cannot cancel: the task goes on and is paid")
