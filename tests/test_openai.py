@@ -22,13 +22,13 @@ from runner.provider import Absent, Found, Job, Message, Part, Phase, Provider, 
 from runner.providers.openai.dialects import DIALECTS, Window
 from runner.providers.openai.wire import root_of
 from runner.registry import build
+from runner.task import OPEN
 
 HELLO = Question((Message("user", (Part("text", "hello"),)),))
 IDS = [f"{n:032x}" for n in range(3)]
 NAME = "nightly-0123456789abcdef-1"
 NO_ROW = {"litellm", "siliconflow"}
 """Their lists may leave tasks out."""
-from runner.task import OPEN
 
 
 @pytest.fixture
