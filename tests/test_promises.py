@@ -174,9 +174,9 @@ def test_an_input_that_changes_under_the_output_is_noticed(tmp_path: Path) -> No
     """Grown, shrunk or reordered after the plan: no output is written from the wrong rows."""
     made = project(tmp_path)
     made.spec(rows=["a", "b", "c"])
-    from runner import apply
+    from runner import publishing
 
-    original = apply.publish
+    original = publishing.publish
     for rows in (["new", "a", "b", "c"], ["a"], ["c", "b", "a"]):
         made.rows(["a", "b", "c"])
         quiet(made)
@@ -186,7 +186,7 @@ def test_an_input_that_changes_under_the_output_is_noticed(tmp_path: Path) -> No
             made.rows(rows)
             return original(*args)
 
-        with mock.patch.object(apply, "publish", late):
+        with mock.patch.object(publishing, "publish", late):
             assert made.call("apply", "--yes").code == 1
         assert not (tmp_path / "outputs/job.jsonl").exists()
 
@@ -371,9 +371,9 @@ def test_a_plan_takes_no_ledger_away_from_a_run(tmp_path: Path) -> None:
     """A large input: planning an edited prompt while an apply waits leaves the apply what it works with."""
     made = project(tmp_path)
     made.spec(rows=9000)
-    from runner import apply
+    from runner import publishing
 
-    original = apply.publish
+    original = publishing.publish
 
     def late(*args: Any) -> Any:
         document = made.spec(prompt={"user": "{{ row.q }} again"})
@@ -381,7 +381,7 @@ def test_a_plan_takes_no_ledger_away_from_a_run(tmp_path: Path) -> None:
         made.spec(**{**document, "prompt": {"user": "{{ row.q }}"}})
         return original(*args)
 
-    with mock.patch.object(apply, "publish", late):
+    with mock.patch.object(publishing, "publish", late):
         made.finish()
     assert len(made.output()) == 9000
 
