@@ -46,8 +46,8 @@ class Holdings:
         return self._whole[name]
 
     def all_sent(self, name: str) -> None:
-        """Every request of the batch is in some task."""
-        self._whole[name] = True
+        """Every request that was the batch's own to send is in some task."""
+        self._whole[name] = not self.resolved[name].borrows  # what others were to send is seen by looking again
 
     def needs(self, state: State, name: str) -> list[Task]:
         """The tasks that hold the batch's requests, by id."""

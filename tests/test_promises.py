@@ -476,6 +476,31 @@ def test_overlapping_specs_pay_once_when_the_queue_is_full(tmp_path: Path) -> No
     assert (made.statuses("alpha"), made.statuses("beta")) == (["succeeded"] * 6, ["succeeded"] * 10)
 
 
+def test_a_spec_is_not_covered_by_a_start_that_was_turned_away(tmp_path: Path) -> None:
+    """Two specs share rows; theirs is the one start of three that is turned away: the other spec still waits for it."""
+    made = project(tmp_path, max_requests=2)
+    made.spec("alpha", rows=["one", "two", "three", "four"])
+    made.spec("beta", rows=["three", "four", "five"])
+    from runner.errors import Busy
+    from runner.providers.wanqing.provider import Wanqing
+
+    original = Wanqing.start
+    turned_away: list[str] = []
+
+    def start(self: Wanqing, job: Any, upload: Any) -> str:
+        if b"three" in job.file.read_bytes() and not turned_away:
+            turned_away.append(job.task)
+            raise Busy("no room")
+        return original(self, job, upload)
+
+    with mock.patch.object(Wanqing, "start", start):
+        made.apply()
+    assert turned_away
+    quiet(made)
+    assert (made.statuses("alpha"), made.statuses("beta")) == (["succeeded"] * 4, ["succeeded"] * 3)
+    assert (made.bill()["requests"], made.bill()["duplicates"]) == (5, [])
+
+
 def test_a_spec_equal_to_another_is_published_with_it(tmp_path: Path) -> None:
     """All its requests are another's, which had to wait for room: both outputs are there when the apply ends."""
     made = project(tmp_path, FULL)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -18,7 +20,7 @@ os.umask(_UMASK)  # asked for once, since asking sets it, for all threads
 
 def write_atomic(path: Path, chunks: Iterable[bytes]) -> str:
     """Write ``path`` whole or not at all; returns the sha256 of its bytes.  Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     sha = hashlib.sha256()
     handle, name = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
     try:
@@ -38,11 +40,37 @@ def write_atomic(path: Path, chunks: Iterable[bytes]) -> str:
 
 
 def make_folder(folder: Path) -> None:
-    """A folder, durably: its entry in the one above it, too."""
-    if not folder.is_dir():
+    """A folder, durably: its entry in the one above it, too, and so on up.
+
+    One that is there already may have been made by a process that was killed before it could flush that entry, so each
+    is looked at once by each process.  Raises OSError.
+    """
+    try:
+        inode = _inode(folder)
+    except FileNotFoundError:
         make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
         flush_folder(folder.parent)
+        _SAFE.add(_inode(folder))
+        return
+    if inode in _SAFE:
+        return
+    if folder.parent != folder and os.access(folder.parent, os.W_OK):  # else nothing of ours was ever made there
+        make_folder(folder.parent)
+        with suppress(OSError):  # far up lie file systems of all kinds
+            flush_folder(folder.parent)
+    _SAFE.add(inode)
+
+
+_SAFE: set[tuple[int, int]] = set()
+"""Device and inode of folders whose entries are known to be flushed."""
+
+
+def _inode(folder: Path) -> tuple[int, int]:
+    found = folder.stat()
+    if not stat.S_ISDIR(found.st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+    return found.st_dev, found.st_ino
 
 
 def flush_folder(folder: Path) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from runner.edge.files import Spooled, sha256_of, sweep, write_atomic
+from runner.edge.files import Spooled, make_folder, sha256_of, sweep, write_atomic
 from runner.errors import RunnerError
 
 
@@ -61,7 +61,7 @@ class FolderStore:
             return None
 
     def swap(self, old: bytes | None, new: bytes) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         with self._locked():
             if self.read() != old:
                 raise Conflict
