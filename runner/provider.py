@@ -15,6 +15,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
 
+from runner.digests import WIDTH
 from runner.model import Catalogue, Offer
 from runner.result import Result
 
@@ -112,6 +113,16 @@ class Job:
     """Remote ids at this provider that are known to be other tasks."""
     rivals: int = 0
     """Other interrupted starts at this provider with as many requests: whichever is found may be theirs."""
+    identities: bytes = b""
+    """Those of its requests, 16 bytes each, given where its start is to be found; empty where they are not known."""
+
+    def asks(self, custom_id: str) -> bool:
+        """Whether one of its requests has that ``custom_id``, as far as :attr:`identities` tell."""
+        try:
+            wanted = bytes.fromhex(custom_id)
+        except ValueError:
+            return False
+        return wanted in (self.identities[at : at + WIDTH] for at in range(0, len(self.identities), WIDTH))
 
 
 @dataclass(frozen=True)

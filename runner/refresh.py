@@ -141,6 +141,14 @@ def _check(world: World, provider: Provider, task: Task) -> _Answer:
     return [Checked(task.id, progress, world.clock.now())], None
 
 
+def _identities(world: World, task: Task) -> bytes:
+    """Those of the task's requests; none where the store has lost them, which is no reason not to look for it."""
+    try:
+        return world.store.get(task.shard)
+    except RunnerError:
+        return b""
+
+
 def _settle(world: World, provider: Provider, state: State, task: Task) -> _Answer:
     """Found: adopt.  Absent and old enough: it did not happen.  Anything else leaves it as it is."""
     others = [other for other in state.tasks.values() if other.provider == task.provider and other.id != task.id]
@@ -148,6 +156,7 @@ def _settle(world: World, provider: Provider, state: State, task: Task) -> _Answ
         job_of(task),
         taken=frozenset(other.remote_id for other in others if other.remote_id),
         rivals=sum(other.phase == STAGED and other.requests == task.requests for other in others),
+        identities=_identities(world, task),
     )
     now = world.clock.now()
     age = now - (task.staged_at or task.begun_at)

@@ -663,6 +663,58 @@ def test_what_could_be_another_is_left_to_a_person(fake: FakeAnthropic, provider
     assert provider.find(replace(job, taken=frozenset({one}))) == Found(two)
 
 
+OURS, THEIRS = ["aa" * 16, "ab" * 16, "ac" * 16], ["ba" * 16, "bb" * 16, "bc" * 16]
+
+
+@pytest.fixture
+def known(job: Job) -> Job:
+    """The job, with the identities of its three requests."""
+    return replace(job, identities=bytes.fromhex("".join(OURS)))
+
+
+def test_what_has_ended_tells_whose_it_is(fake: FakeAnthropic, provider: Anthropic, known: Job) -> None:
+    """Of several batches of a size, results say which is ours, however many rival starts there are."""
+    going_on, theirs, ours = fake.add(3), fake.add(3), fake.add(3)
+    fake.end(theirs, ids=THEIRS, succeeded=3)
+    assert going_on in reason(provider.find(replace(known, rivals=1)))
+    fake.end(ours, ids=OURS[::-1], succeeded=1, expired=2)
+    assert provider.find(replace(known, rivals=1)) == Found(ours)
+
+
+def test_somebody_elses_results_are_an_absence(fake: FakeAnthropic, provider: Anthropic, known: Job) -> None:
+    """The only batch of that size has other requests: ours was never made."""
+    fake.end(fake.add(3), ids=THEIRS, succeeded=3)
+    assert provider.find(known) == Absent()
+
+
+def test_our_requests_twice_are_left_to_a_person(fake: FakeAnthropic, provider: Anthropic, known: Job) -> None:
+    """Two batches with the same requests, of which only one can be this start's."""
+    for id in (fake.add(3), fake.add(3)):
+        fake.end(id, ids=OURS, succeeded=3)
+    assert "msgbatch_1" in reason(provider.find(known))
+
+
+@pytest.mark.parametrize(
+    "output", [b"", b"<html>\n", b'{"custom_id":7}\n', b'{"custom_id":"\xff"}\n', b'{"custom_id":"zz"}']
+)
+def test_results_that_tell_nothing(fake: FakeAnthropic, provider: Anthropic, known: Job, output: bytes) -> None:
+    """No page in place of results is taken for a word on whose they are."""
+    one = fake.add(3)
+    fake.end(one, ids=OURS, succeeded=3)
+    fake.outputs[one] = output
+    assert provider.find(replace(known, rivals=1)) != Found(one)
+
+
+def test_results_that_cannot_be_had_tell_nothing(fake: FakeAnthropic, provider: Anthropic, known: Job) -> None:
+    """Refused or archived: as before, by its size."""
+    one = fake.add(3)
+    fake.end(one, ids=THEIRS, succeeded=3)
+    fake.knobs.fail = {"results": [says(404, "not_found_error")] * 9}
+    assert provider.find(known) == Found(one)
+    fake.knobs.batch = {"archived_at": NOW}
+    assert provider.find(known) == Found(one)
+
+
 @pytest.mark.parametrize("batch", [{"request_counts": None}, {"created_at": None}, {"created_at": "absent"}])
 def test_what_says_too_little_is_left_to_a_person(
     fake: FakeAnthropic, provider: Anthropic, job: Job, batch: Any

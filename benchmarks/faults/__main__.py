@@ -3,8 +3,8 @@
 ``python -m benchmarks.faults --schedules 10000 --seed 1``
 
 Each schedule is the life of a small project at one provider type: runs of `runner apply` that are killed, lied to, cut
-off from their disk or raced by another one; then undisturbed runs until all is quiet.  A failing schedule is printed with
-the command that plays it again.  Takes about a quarter of an hour on two cores, no network, and nothing but the standard
+off from their disk or raced by another one; then undisturbed runs until all is quiet.  A failing schedule is printed
+with the command that plays it again.  Takes about half an hour on two cores, no network, and nothing but the standard
 library and what runner needs.
 """
 
@@ -38,10 +38,11 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="schedules played side by side")
     parser.add_argument("--place", action="append", choices=PLACES, help="only this provider type; may be repeated")
     parser.add_argument("--replay", metavar="SCHEDULE", help="play one schedule, as a failing one is printed")
+    parser.add_argument("--times", type=int, default=1, help="how often to play it: threads are not told when to run")
     options = parser.parse_args()
     with company(options.jobs) as players:
         if options.replay:
-            return _replay(*players.play([parse(options.replay)]))
+            return _replay(players.replay(parse(options.replay), options.times))
         table = _table(players.play(Schedule(place, rounds=((Run(),),)) for place in options.place or PLACES))
         wanted = islice(schedules(options.seed, table), options.schedules)
         stories = list(_told(players.play(wanted), options.schedules))
@@ -86,8 +87,8 @@ def _report(stories: Iterable[Story], alone: int) -> int:
     _line("all", total)
     struck = len({upset for story in stories for upset in story.schedule.upsets if _is_alone(story)})
     print(f"\n{struck:,} of {alone:,} single upsets played (an effect of a provider, in one of its manners)")
-    for place, what in ((TAGLESS, "unresolved"), (ONLINE, "asked again")):
-        print(f"{what} at {', '.join(place)}: {sum(by_place[name][what] for name in place):,}")
+    for places, what in ((TAGLESS, "unresolved"), (ONLINE, "asked again")):
+        print(f"{what} at {', '.join(places)}: {sum(by_place[name][what] for name in places):,}")
     _show([story for story in stories if story.breaches])
     print(
         f"schedules {total['schedules']}, duplicates {total['duplicates']}, lost {total['lost']}, "
@@ -136,6 +137,8 @@ def _replay(story: Story) -> int:
     for point in story.trace:
         struck = [upset.manner for upset in story.schedule.upsets if upset.point == point]
         print(f"  {point.effect}  #{point.nth}{'  <-- ' + ', '.join(struck) if struck else ''}")
+    for words in story.said:
+        print(f"\n{words}")
     verdict = story.verdict
     print(f"duplicates {verdict.duplicates}, lost {verdict.lost}, asked again {verdict.again}, struck {story.struck}")
     for breach in story.breaches:

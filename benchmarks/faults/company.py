@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -26,16 +27,25 @@ class Company:
         self._pool = pool
 
     def play(self, schedules: Iterable[Schedule]) -> Iterator[Story]:
-        """In the order of the schedules."""
+        """In the order of the schedules.  What was said is kept of those that failed."""
         return self._pool.map(_play, schedules, chunksize=4)
+
+    def replay(self, schedule: Schedule, times: int) -> Story:
+        """The first failing story of so many, else the last, with all that was said."""
+        for story in self._pool.map(_play_aloud, [schedule] * times):
+            if story.breaches:
+                break
+        return story
 
 
 @contextmanager
 def company(jobs: int) -> Iterator[Company]:
     """So many theatres; what they leave lying is removed."""
-    with tempfile.TemporaryDirectory(prefix="faults-", dir=_folder()) as folder:
-        with ProcessPoolExecutor(jobs, get_context("spawn"), _open, (folder,)) as pool:
-            yield Company(pool)
+    with (
+        tempfile.TemporaryDirectory(prefix="faults-", dir=_folder()) as folder,
+        ProcessPoolExecutor(jobs, get_context("spawn"), _open, (folder,)) as pool,
+    ):
+        yield Company(pool)
 
 
 def _folder() -> Path | None:
@@ -50,6 +60,11 @@ def _open(folder: str) -> None:
 
 
 def _play(schedule: Schedule) -> Story:
+    story = _play_aloud(schedule)
+    return story if story.breaches else replace(story, said=())
+
+
+def _play_aloud(schedule: Schedule) -> Story:
     assert _theatre is not None
     try:
         return _theatre.play(schedule)

@@ -1,4 +1,4 @@
-"""Schedules from a seed: every effect of every place upset once in each way it can be, and lives in which more goes wrong."""
+"""Schedules from a seed: every effect of every place upset in each way it can be, and lives that meet with more."""
 
 from __future__ import annotations
 

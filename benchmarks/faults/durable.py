@@ -1,8 +1,8 @@
 """What a power cut would leave of a folder: what was flushed, and by chance some of what was not.
 
-Files and folders are told apart by their inodes, which a hard link keeps from being used again.  A file's bytes are safe
-once it was flushed; its name is safe once its folder was.  What happened to either since may be kept or lost, each by
-itself, and bytes appended to a file may be kept up to any length.  (A folder that was removed stays removed.)
+Files and folders are told apart by their inodes, which a hard link keeps from being used again.  A file's bytes are
+safe once it was flushed; its name is safe once its folder was.  What happened to either since may be kept or lost, each
+by itself, and bytes appended to a file may be kept up to any length.  (A folder that was removed stays removed.)
 """
 
 from __future__ import annotations

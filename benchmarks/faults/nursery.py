@@ -112,7 +112,7 @@ def main(clock: str) -> None:
         timeline.advance(seconds)
         _really_sleep(max(REAL, seconds * pace[0]))
 
-    time.sleep = sleep
+    time.sleep = sleep  # type: ignore[assignment]
     for module in _LOADED_ONCE:
         import_module(module)
     _use_clock(timeline, pace)
@@ -135,7 +135,7 @@ def _use_clock(timeline: Timeline, pace: list[float]) -> None:
         timeline.advance(seconds)
         wake.wait(max(REAL, seconds * pace[0]))
 
-    SystemClock.sleep = wait  # type: ignore[method-assign]
+    SystemClock.sleep = wait  # type: ignore[assignment,method-assign]
     asking.BACK_OFF = 0.002  # an event loop has a clock of its own
 
 
@@ -145,7 +145,7 @@ def _from_json(upsets: Any, args: Any, **order: Any) -> Order:
 
 
 def _fork(order: Order) -> tuple[int, Sequence[IO[bytes]]]:
-    files = [tempfile.TemporaryFile() for _ in range(3)]
+    files = [tempfile.TemporaryFile() for _ in range(3)]  # noqa: SIM115 - closed by those who read them
     child = os.fork()
     if not child:
         os.dup2(files[0].fileno(), 1)

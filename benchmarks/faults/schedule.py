@@ -19,7 +19,7 @@ MANNERS = (*FATAL, *DISK, *REPLY, *SIGNALS)
 
 @dataclass(frozen=True, order=True)
 class Point:
-    """An effect of a run: the ``nth`` (from 1) of those that look alike.  ``effect``: ``POST /v1/batches``, ``write x``."""
+    """An effect of a run, such as ``POST /v1/batches`` or ``write FILE``: the ``nth`` (from 1) of its like."""
 
     effect: str
     nth: int
@@ -61,9 +61,9 @@ class Run:
 class Schedule:
     """Rounds of runs, those of a round side by side, and what the world is like meanwhile.
 
-    ``lag``: seconds until a new task is listed; ``skew``: seconds that the provider's clock is ahead of ours; ``away``:
-    each run on a machine of its own, so that nobody can tell whether another one still lives; ``shared``: two specs that
-    ask some of the same.  ``number`` seeds what a power cut leaves.
+    ``lag``: seconds until a new task is listed; ``skew``: seconds that the provider's clock is ahead of ours;
+    ``away``: each run on a machine of its own, so that nobody can tell whether another one still lives; ``shared``: two
+    specs that ask some of the same.  ``number`` seeds what a power cut leaves.
     """
 
     place: str

@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.faults.durable import Durable
 from benchmarks.faults.nursery import HUNG, KILLED, NOT_A_COMMAND, Ended, Nursery, Order
 from benchmarks.faults.places import CONCURRENCY, KEYS, ONLINE, TAGLESS, provider
-from benchmarks.faults.schedule import REPLY, Point, Run, Schedule
+from benchmarks.faults.schedule import DISK, REPLY, Point, Run, Schedule
 from benchmarks.faults.timeline import Timeline
 from benchmarks.faults.verdict import Evidence, Verdict, judge, phase_of
 from runner.simulator.memory import Memory
@@ -48,6 +48,8 @@ class Story:
     """Of every promise, in the order in which they were noticed."""
     trace: tuple[Point, ...] = field(default=(), repr=False)
     """The effects of all its runs."""
+    said: tuple[str, ...] = field(default=(), repr=False)
+    """Each command with its exit code and what it said."""
 
 
 class Theatre:
@@ -96,6 +98,7 @@ class _Play:
         self._chance = random.Random(schedule.number)
         self._breaches: list[str] = []
         self._trace: list[Point] = []
+        self._said: list[str] = []
         self._count = dict.fromkeys(("struck", "kills", "cuts", "operated", "runs"), 0)
 
     def story(self) -> Story:
@@ -108,14 +111,16 @@ class _Play:
         verdict = judge(evidence)
         counts = {name: self._count[name] for name in ("struck", "kills", "cuts", "operated")}
         breaches = (*self._breaches, *verdict.breaches)
-        return Story(self._schedule, verdict, **counts, breaches=breaches, trace=tuple(self._trace))
+        return Story(
+            self._schedule, verdict, **counts, breaches=breaches, trace=tuple(self._trace), said=tuple(self._said)
+        )
 
     # Disturbed
 
     def _round(self, runs: Sequence[Run]) -> None:
         asked, kept, serial = self._questions(), self._kept(), self._serial()
         orders = [self._order("apply", "--yes", *(["--wait"] if run.wait else []), upsets=run.upsets) for run in runs]
-        endings = self._theatre.nursery.run(*orders)
+        endings = self._run(*orders)
         struck = [[u for u in run.upsets if u.point in end.trace] for run, end in zip(runs, endings, strict=True)]
         for run, ended, upsets in zip(runs, endings, struck, strict=True):
             self._trace += ended.trace
@@ -127,7 +132,7 @@ class _Play:
                 self._durable.cut(self._chance)
         if self._serial() < serial:
             self._breaches.append(f"the state went back from serial {serial} to {self._serial()}")
-        lost_replies = sum(upset.manner in REPLY for upsets in struck for upset in upsets)
+        lost_replies = sum(upset.manner in (*REPLY, *DISK) for upsets in struck for upset in upsets)
         if len(runs) > 1:  # what was in flight when one was killed is asked by the other
             lost_replies += CONCURRENCY * sum(ended.code == KILLED for ended in endings)
         self._check_questions(asked, kept, lost_replies)
@@ -150,7 +155,7 @@ class _Play:
         for _ in range(ROUNDS):
             self._theatre.timeline.advance(LONG)
             asked, kept = self._questions(), self._kept()
-            (ended,) = self._theatre.nursery.run(self._order("apply", "--yes", "--wait", "--json"))
+            (ended,) = self._run(self._order("apply", "--yes", "--wait", "--json"))
             self._check_ending(ended, disturbed=False, wait=True)
             self._check_questions(asked, kept, 0)
             if ended.code not in (QUIET, ROWS_FAILED):
@@ -170,13 +175,21 @@ class _Play:
         if self._schedule.place not in TAGLESS:
             self._breaches.append(f"the start of {task} was left to a person")
         self._count["operated"] += 1
-        (shown,) = self._theatre.nursery.run(self._order("state", "show", task))
+        (shown,) = self._run(self._order("state", "show", task))
         name = json.loads(shown.out)["name"]
         made = [billed["task"] for billed in self._simulator.bill()["tasks"] if billed["name"] == name]
         answer = ("adopt", task, made[0]) if made else ("abandon", task)
-        (done,) = self._theatre.nursery.run(self._order("state", *answer))
+        (done,) = self._run(self._order("state", *answer))
         if done.code != 0:
             self._breaches.append(f"state {' '.join(answer)} ended with {done.code}: {done.err}")
+
+    def _run(self, *orders: Order) -> list[Ended]:
+        endings = self._theatre.nursery.run(*orders)
+        if not self._simulator.settle():
+            self._breaches.append("the simulator is still busy with a run that has ended")
+        for order, ended in zip(orders, endings, strict=True):
+            self._said.append(f"$ runner {' '.join(order.args)}   ended with {ended.code}\n{ended.out}{ended.err}")
+        return endings
 
     def _order(self, *args: str, upsets: Any = ()) -> Order:
         self._count["runs"] += 1

@@ -1,8 +1,8 @@
 """In a process that is about to run a command: count its effects on files and over HTTP, and disturb the planned ones.
 
-Everything that changes a file below the project's folder counts: files made, written (a file that is buffered is written
-when its buffer is), flushed, renamed, cut and removed, folders made, removed and flushed.  So does each HTTP request.
-They are told apart by what they do and to what, and counted from 1; names made by chance are left out.
+Everything that changes a file below the project's folder counts: files made, written (a file that is buffered is
+written when its buffer is), flushed, renamed, cut and removed, folders made, removed and flushed.  So does each HTTP
+request.  They are told apart by what they do and to what, and counted from 1; names made by chance are left out.
 """
 
 from __future__ import annotations
@@ -97,8 +97,8 @@ class Files:
 
     def install(self) -> None:
         builtins.open = io.open = self.open  # type: ignore[assignment]
-        os.open, os.close = self.os_open, self.close
-        os.fsync = self._flushing(os.fsync)
+        os.open, os.close = self.os_open, self.close  # type: ignore[assignment]
+        os.fsync = self._flushing(os.fsync)  # type: ignore[assignment]
         os.replace = os.rename = self._renaming(os.replace)
         os.mkdir = self._making(os.mkdir)
         for name, effect in {"unlink": "remove", "remove": "remove", "rmdir": "remove"}.items():
@@ -153,7 +153,7 @@ class Files:
         raw = _Written(file, plain, closefd, opener=None if isinstance(file, int) else opener or _as_usual)
         raw.touched_by(self, found)
         if buffering == 0:
-            return raw  # type: ignore[return-value]
+            return raw
         size = buffering if buffering > 1 else io.DEFAULT_BUFFER_SIZE
         buffered = io.BufferedRandom(raw, size) if "+" in mode else io.BufferedWriter(raw, size)
         return buffered if "b" in mode else io.TextIOWrapper(buffered, encoding or "utf-8", errors, newline)
@@ -276,8 +276,8 @@ def watch_http(upsetter: Upsetter) -> None:
             response.stream = _Torn(response.stream, manner)
         return _after(response, manner)
 
-    httpx.HTTPTransport.handle_request = handle  # type: ignore[method-assign]
-    httpx.AsyncHTTPTransport.handle_async_request = handle_async  # type: ignore[method-assign]
+    httpx.HTTPTransport.handle_request = handle  # type: ignore[assignment,method-assign]
+    httpx.AsyncHTTPTransport.handle_async_request = handle_async  # type: ignore[assignment,method-assign]
 
 
 def _named(request: httpx.Request) -> str:

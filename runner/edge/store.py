@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from runner.edge.files import Spooled, make_folder, sha256_of, sweep, write_atomic
+from runner.edge.files import Spooled, flush_folder, make_folder, sha256_of, sweep, write_atomic
 from runner.errors import RunnerError
 
 
@@ -78,8 +78,12 @@ class FolderStore:
 
     def put(self, data: bytes) -> str:
         name = hashlib.sha256(data).hexdigest()
-        if not self._path(name).exists():
-            write_atomic(self._path(name), [data])
+        path = self._path(name)
+        if path.exists():  # whoever put it may have been killed before its name was flushed
+            make_folder(path.parent)
+            flush_folder(path.parent)
+        else:
+            write_atomic(path, [data])
         return name
 
     def spool(self) -> Spooled:

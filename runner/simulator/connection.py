@@ -179,6 +179,15 @@ class Server(ThreadingHTTPServer):
         """A caller that went away is no news."""
         _LOG.debug("a connection broke", exc_info=True)
 
+    def settle(self, patience: float) -> bool:
+        """Wait until every caller so far is gone and what it asked is carried out; False if that takes too long."""
+        with socket.create_connection(self.socket.getsockname()[:2], patience) as knock:  # callers come in in order
+            knock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            while knock.recv(1 << 16):
+                pass
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._open, timeout=patience)
+
     def close(self) -> None:
         """Stop listening, end every connection, and wait for the calls under way."""
         self.app.stopping.set()

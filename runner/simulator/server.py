@@ -102,6 +102,13 @@ class Simulator:
         """Where it listens, without a slash at the end."""
         return f"http://{self._started().server.authority}"
 
+    def settle(self, patience: float = 10.0) -> bool:
+        """Wait until every caller so far is gone and what it asked is carried out; False if that takes too long.
+
+        A process that was killed may have left a call behind that is still under way.
+        """
+        return self._started().server.settle(patience)
+
     def bill(self) -> dict[str, Any]:
         """What was billed so far; see :meth:`runner.simulator.memory.Memory.bill` for the shape."""
         return self._started().memory.bill()

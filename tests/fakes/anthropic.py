@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -129,6 +129,7 @@ class FakeAnthropic(ThreadingHTTPServer):
         self.knobs = Knobs()
         self.calls: list[Call] = []
         self.batches: dict[str, dict[str, Any]] = {}
+        self.outputs: dict[str, bytes] = {}
         self.output = b'{"custom_id":"a","result":{"type":"expired"}}\n'
         self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01})
         self._thread.start()
@@ -166,15 +167,18 @@ class FakeAnthropic(ThreadingHTTPServer):
         }
         return id
 
-    def end(self, id: str, **counts: int) -> None:
-        """A batch that has ended, and as many lines of results as its counts say."""
+    def end(self, id: str, *, ids: Sequence[str] = (), **counts: int) -> None:
+        """A batch that has ended, and as many lines of results as its counts say; ``ids`` are theirs."""
         batch = self.batches[id]
         batch["processing_status"] = "ended"
         batch["request_counts"] = {"processing": 0, "succeeded": 0, "errored": 0, "canceled": 0, "expired": 0, **counts}
         batch["results_url"] = f"{self.url}{BATCHES}/{id}/results"
         kinds = [kind for kind, number in counts.items() for _ in range(number)]
-        lines = [{"custom_id": f"r-{number}", "result": {"type": kind}} for number, kind in enumerate(kinds)]
+        names = ids or [f"r-{number}" for number in range(len(kinds))]
+        lines = [{"custom_id": name, "result": {"type": kind}} for name, kind in zip(names, kinds, strict=True)]
         self.output = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+        if ids:
+            self.outputs[id] = self.output
 
     @staticmethod
     def route(method: str, path: str) -> tuple[str, str]:
@@ -210,7 +214,7 @@ class FakeAnthropic(ThreadingHTTPServer):
         return handler.json(self.told(batch))
 
     def on_results(self, handler: Handler) -> None:
-        handler.reply(200, self.output)
+        handler.reply(200, self.outputs.get(handler.id, self.output))
 
     def on_list(self, handler: Handler) -> None:
         batches = [self.told(batch) for batch in self.batches.values()]

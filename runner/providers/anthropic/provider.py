@@ -5,7 +5,8 @@ https://platform.claude.com/docs/en/build-with-claude/batch-processing (an older
 ``max_requests`` where that holds).  What is not documented is treated so:
 
 - A batch carries no mark of ours and there is no idempotency key.  A start whose answer was lost is looked for among
-  the batches made about then, by its number of requests; what could be mistaken for another is left to a person.
+  the batches made about then, by its number of requests and, once they have ended, by whose requests their results
+  are; what could be mistaken for another is left to a person until then.
 - The order of the list is not promised.  A page ends the search only while everything so far came newest first.
 - The error of an overloaded service (529) does not say that nothing was made, so it is no clear no.
 - How long results are kept is not documented (``expires_at`` is the end of the processing), so no date is told;
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from urllib.parse import quote
 
 from runner.edge.http import READ_TIMEOUT, Http, Reply, judge_status, retry_after
 from runner.edge.urls import same_origin
-from runner.errors import Busy, Refused, Unsure
+from runner.errors import Busy, ProviderError, Refused, Unsure
 from runner.model import Catalogue, Offer
 from runner.project import ProviderConfig
 from runner.provider import (
@@ -130,18 +132,45 @@ class Anthropic:
         return batch.id
 
     def find(self, job: Job) -> Finding:
-        """Look among the batches made about then, less those known to be others, for one of as many requests."""
+        """Look among the batches made about then, less those known to be others, for one of as many requests.
+
+        A batch bears no mark of its own, but the results of one that has ended say which requests were in it.  Of one
+        that goes on only its size is known, and two of a size cannot be told apart before they end.
+        """
         made, covered = self._made(job.begun_at - TOLERANCE, job.begun_at + LATEST)
         likely = [batch for batch in made if batch.id not in job.taken and batch.total in (None, job.requests)]
+        seen = {batch.id: self._is_of(batch, job) for batch in likely}
+        ours = [batch for batch in likely if seen[batch.id]]
+        likely = ours or [batch for batch in likely if seen[batch.id] is None]
         if not likely:
             return Absent() if covered else Unknown("the provider's list of batches does not reach back to the start")
-        if len(likely) == 1 and likely[0].total == job.requests and likely[0].created_at and not job.rivals and covered:
+        alone = len(likely) == 1
+        if alone and (ours or (likely[0].total and likely[0].created_at and not job.rivals and covered)):
             return Found(likely[0].id)
         named = self._http.scrub(", ".join(batch.id for batch in likely), 500)
         return Unknown(
             f"it may be any of {named}, or none: see in the provider's console, and settle it with "
             f"runner state adopt {job.task} REMOTE_ID, or runner state abandon {job.task}"
         )
+
+    def _is_of(self, batch: Batch, job: Job) -> bool | None:
+        """Whether the batch asks what the job does; None where it does not say."""
+        if not (job.identities and batch.ended and batch.results_url and not batch.archived_at):
+            return None
+        head = bytearray()
+
+        def take(chunk: bytes) -> None:
+            head.extend(chunk)
+            if b"\n" in chunk:
+                raise _Enough
+
+        try:
+            with suppress(_Enough):
+                self._http.download(batch.results_url, take, headers=self._headers_for(batch.results_url))
+            id = decode_line(bytes(head).partition(b"\n")[0]).request
+        except (ProviderError, ValueError):
+            return None
+        return job.asks(id) if id else None
 
     def check(self, job: Job) -> Progress:
         """How far it is.  The platform may say beside its answer when it wants to be asked again."""
@@ -249,8 +278,12 @@ class Anthropic:
 
     def _download(self, url: str, sink: Joined) -> None:
         """Hand over the file at ``url``, its last line closed."""
-        self._http.download(url, sink, headers=self._headers() if same_origin(url, self._base) else {})
+        self._http.download(url, sink, headers=self._headers_for(url))
         sink.close_line()
+
+    def _headers_for(self, url: str) -> dict[str, str]:
+        """The key goes nowhere but home."""
+        return self._headers() if same_origin(url, self._base) else {}
 
     def _headers(self) -> dict[str, str]:
         key = self._api_key()
@@ -290,6 +323,10 @@ class Anthropic:
             elif reply.status == 404 and f"{BATCHES}/" in reply.where:
                 error.message += "; it is seen only with a key of the workspace that it was made in"
             raise
+
+
+class _Enough(Exception):
+    """No more of a file is wanted."""
 
 
 class _Endless(Unsure):
