@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from benchmarks.faults.places import HASTY
+from benchmarks.faults.places import HASTY, TROUBLES
 from benchmarks.faults.schedule import Point, Run, Schedule, Upset
 
 Table = Mapping[str, Sequence[Point]]
@@ -52,6 +52,7 @@ def _life(chance: random.Random, number: int, table: Table) -> Schedule:
         skew=0.0 if place in HASTY else chance.choice(SKEWS),
         away=chance.random() < 0.3,
         shared=chance.random() < 0.3,
+        trouble=chance.choice(list(TROUBLES)) if chance.random() < 0.3 else "",
     )
 
 

@@ -44,6 +44,17 @@ ONLINE = ("online", "online-stream", "alaya")
 """Endpoints without batches: there is nothing to ask after when an answer was lost."""
 TAGLESS = ("wanqing", "openai-siliconflow", "openai-litellm")
 """Those whose lists, if they have any, cannot tell that a task was never made."""
+TROUBLES: Mapping[str, Mapping[str, Any]] = {
+    "failing": {"on": "task", "do": "fail-rows", "rows": [1], "status_code": 500, "times": 1},
+    "missing": {"on": "task", "do": "missing-rows", "rows": [2], "times": 1},
+    "expired": {"on": "task", "do": "expire", "rows": [2], "times": 1},
+    "failed": {"on": "task", "do": "fail", "times": 1},
+    "shuffled": {"on": "task", "do": "shuffle"},
+    "doubled": {"on": "task", "do": "duplicate-lines"},
+    "turned away": {"on": "create", "do": "429", "times": 1},
+    "overloaded": {"on": "chat", "do": "500", "times": 1},
+}
+"""What a provider may do to the rows of a task, or to a question: rules of the simulator's faults."""
 HASTY = ("simulator",)
 """Those whose list is believed within seconds."""
 

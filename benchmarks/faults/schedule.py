@@ -63,7 +63,8 @@ class Schedule:
 
     ``lag``: seconds until a new task is listed; ``skew``: seconds that the provider's clock is ahead of ours;
     ``away``: each run on a machine of its own, so that nobody can tell whether another one still lives; ``shared``: two
-    specs that ask some of the same.  ``number`` seeds what a power cut leaves.
+    specs that ask some of the same; ``trouble``: what the provider does to a task or a question.  ``number`` seeds what
+    a power cut leaves.
     """
 
     place: str
@@ -73,6 +74,7 @@ class Schedule:
     skew: float = 0
     away: bool = False
     shared: bool = False
+    trouble: str = ""
 
     @property
     def upsets(self) -> tuple[Upset, ...]:
