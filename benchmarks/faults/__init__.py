@@ -10,6 +10,7 @@
 ``upsets``        in a process that is about to run a command: its effects counted, and the planned ones disturbed
 ``nursery``       a process that forks one child for each command
 ``places``        provider types and dialects in front of a simulator
+``project``       the project that is disturbed
 ``theatre``       one schedule played: disturbed runs, undisturbed ones until all is quiet, and the bill
 ``verdict``       what the bill, the outputs and the state say of it
 ``__main__``      many schedules side by side, and the figures

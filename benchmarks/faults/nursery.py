@@ -1,12 +1,13 @@
 """A process that has loaded everything, and forks a child for each command: a kill is a kill, and costs no start.
 
-Run as a program it takes one order per line and says what became of it: ``python -m benchmarks.faults.nursery CLOCK``.
+Run as a program it takes one order per line and says what became of it: ``python -m benchmarks.faults.nursery FOLDER``.
 Time in it is that of the shared clock, and waiting moves the clock instead of taking time.
 """
 
 from __future__ import annotations
 
 import gc
+import io
 import json
 import os
 import signal
@@ -14,16 +15,18 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
 from benchmarks.faults.schedule import Point, Upset
-from benchmarks.faults.timeline import Timeline
+from benchmarks.faults.timeline import CLOCK, Timeline
 
 KILLED = -signal.SIGKILL
 HUNG = -signal.SIGALRM
@@ -36,6 +39,8 @@ REAL = 0.001
 SHARE = 0.01
 """How much of a wait is real where runs are side by side: nobody's second may be over before another one's begins."""
 
+_NOBODYS_CERTIFICATES = {"SSL_CERT_FILE": "", "SSL_CERT_DIR": os.devnull}
+"""Reading those of the machine would take every child as long as everything else."""
 _LOADED_ONCE = (
     *("anyio", "encodings.idna", "httpcore", "httpx", "jinja2", "jsonschema", "yaml"),
     *("runner.cli.guard", "runner.cli.apply", "runner.cli.state", "runner.connect", "runner.load", "runner.schema"),
@@ -67,15 +72,15 @@ class Ended:
 
 
 class Nursery:
-    """The process, from outside.  ``clock``: the file of the shared timeline."""
+    """The process, from outside.  ``folder``: where it finds the shared clock, and room of its own."""
 
-    def __init__(self, clock: Path, env: dict[str, str]) -> None:
+    def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.faults.nursery", str(clock)],
+            [sys.executable, "-m", "benchmarks.faults.nursery", str(folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, **env},
+            env={**os.environ, **env, **_NOBODYS_CERTIFICATES},
         )
 
     def run(self, *orders: Order) -> list[Ended]:
@@ -103,8 +108,8 @@ def _to_json(order: Order) -> Any:
 # ---- inside --------------------------------------------------------------------------------------------------------
 
 
-def main(clock: str) -> None:
-    timeline = Timeline(Path(clock))
+def main(folder: Path) -> None:
+    timeline = Timeline(folder / CLOCK)
     time.time = timeline.now  # before others take hold of it
     pace = [0.0]
 
@@ -116,6 +121,7 @@ def main(clock: str) -> None:
     for module in _LOADED_ONCE:
         import_module(module)
     _use_clock(timeline, pace)
+    _warm_up(folder / "warm-up")
     gc.freeze()
     for line in sys.stdin:
         orders = [_from_json(**order) for order in json.loads(line)]
@@ -137,6 +143,19 @@ def _use_clock(timeline: Timeline, pace: list[float]) -> None:
 
     SystemClock.sleep = wait  # type: ignore[assignment,method-assign]
     asking.BACK_OFF = 0.002  # an event loop has a clock of its own
+
+
+def _warm_up(root: Path) -> None:
+    """Run one command here, so that what it compiles and keeps is there for every child."""
+    from benchmarks.faults.project import ASKED, write_project
+    from runner.cli.main import _run
+
+    write_project(root, {"type": "simulator"}, ASKED[True])
+    sys.argv = ["runner", "-C", str(root), "validate"]
+    with redirect_stdout(io.StringIO()) as said:
+        code = _run()
+    if code or threading.active_count() > 1:  # a fork takes no other thread along
+        raise RuntimeError(f"the warm-up ended with {code}: {said.getvalue()}")
 
 
 def _from_json(upsets: Any, args: Any, **order: Any) -> Order:
@@ -198,4 +217,4 @@ def _ended(child: int, files: Sequence[IO[bytes]]) -> Any:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(Path(sys.argv[1]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +14,9 @@ from typing import Any
 from benchmarks.faults.durable import Durable
 from benchmarks.faults.nursery import HUNG, KILLED, NOT_A_COMMAND, Ended, Nursery, Order
 from benchmarks.faults.places import CONCURRENCY, KEYS, ONLINE, TAGLESS, TROUBLES, provider
+from benchmarks.faults.project import ASKED, write_project
 from benchmarks.faults.schedule import DISK, REPLY, Point, Run, Schedule
-from benchmarks.faults.timeline import Timeline
+from benchmarks.faults.timeline import CLOCK, Timeline
 from benchmarks.faults.verdict import Evidence, Verdict, judge, phase_of
 from runner.simulator.memory import Memory
 from runner.simulator.server import Simulator
@@ -26,12 +27,6 @@ ROUNDS = 12
 LONG = 1000.0
 """Seconds between two undisturbed runs: longer than any claim, and than any absence is doubted."""
 QUIET, ROWS_FAILED = 0, 7
-
-_ASKED: Mapping[bool, Mapping[str, Sequence[str]]] = {
-    False: {"alpha": ("one?", "two?", "three?", "four?")},
-    True: {"alpha": ("one?", "two?", "three?", "four?"), "beta": ("three?", "four?", "five?")},
-}
-"""What the specs ask, where they share nothing and where they do."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +53,8 @@ class Theatre:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self.timeline = Timeline(folder / "clock")
-        self.nursery = Nursery(folder / "clock", KEYS)
+        self.timeline = Timeline(folder / CLOCK)
+        self.nursery = Nursery(folder, KEYS)
 
     def close(self) -> None:
         self.nursery.close()
@@ -68,7 +63,7 @@ class Theatre:
         for name in ("project", "memory", "simulator"):
             shutil.rmtree(self._folder / name, ignore_errors=True)
         self.timeline.reset()
-        rules = [{"on": "list", "do": "lag", "seconds": schedule.lag}] if schedule.lag else []
+        rules: list[Mapping[str, Any]] = [{"on": "list", "do": "lag", "seconds": schedule.lag}] if schedule.lag else []
         rules += [TROUBLES[schedule.trouble]] if schedule.trouble else []
         simulator = Simulator(
             self._folder / "simulator",
@@ -89,8 +84,8 @@ class _Play:
         self._simulator = simulator
         self._data = folder / "simulator"
         self._root = folder / "project"
-        self._asked = _ASKED[schedule.shared]
-        _write_project(self._root, provider(schedule.place, simulator.url), self._asked)
+        self._asked = ASKED[schedule.shared]
+        write_project(self._root, provider(schedule.place, simulator.url), self._asked)
         powered = any(upset.is_cut for upset in schedule.upsets)
         self._durable = Durable(self._root, folder / "memory") if powered else None
         self._memory = str(folder / "memory") if powered else ""
@@ -244,23 +239,6 @@ class _Play:
         most = wanted - kept + unkept
         if (now := self._questions() - asked) > most:
             self._breaches.append(f"a run asked {now} questions where {most} at most were without an answer")
-
-
-def _write_project(root: Path, settings: Mapping[str, Any], asked: Mapping[str, Sequence[str]]) -> None:
-    (root / "specs").mkdir(parents=True)
-    project = {"version": 1, "defaults": {"provider": "it"}, "providers": {"it": settings}}
-    (root / "runner.yaml").write_text(json.dumps(project))
-    for name, questions in asked.items():
-        spec = {
-            "version": 1,
-            "name": name,
-            "model": {"select": {"family": "Qwen3", "prefer": "cheapest"}},
-            "input": {"path": f"specs/{name}.jsonl"},
-            "prompt": {"user": "{{ row.q }}"},
-            "parameters": {"max_tokens": 64},
-        }
-        (root / f"specs/{name}.yaml").write_text(json.dumps(spec))
-        (root / f"specs/{name}.jsonl").write_text("".join(f"{json.dumps({'q': question})}\n" for question in questions))
 
 
 def _lines(path: Path) -> list[Any]:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 EPOCH = 1_700_000_000.0
 """Where it begins, in Unix seconds: long ago, so that no file looks old by it."""
+CLOCK = "clock"
+"""The name of its file."""
 TICK = 0.001
 """Seconds that pass by looking at it, so that no two events share a moment."""
 
