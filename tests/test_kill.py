@@ -163,6 +163,23 @@ def test_killed_as_a_user_runs_it(farm: Farm, server: Served) -> None:
     whole(server, project, name)
 
 
+def test_killed_while_an_output_is_replaced(farm: Farm, server: Served) -> None:
+    """The rows change their order, so that the output is written anew: killed anywhere, the next apply has it right."""
+
+    def kill(nursery: Nursery, at: int) -> int:
+        project, name = planted(farm, server.provider())
+        finish(nursery, project)
+        project.rows([f"{name} asks {number}?" for number in range(ROWS, 0, -1)], name)
+        code = nursery.run(project.root, *APPLY, at=at).code
+        finish(nursery, project)
+        whole(server, project, name)
+        answers = [line["text"].rpartition(": ")[2] for line in project.output(name)]
+        assert answers == [f"{name} asks {number}?" for number in range(ROWS, 0, -1)]
+        return code
+
+    assert farm.sweep(kill).count(KILLED) > 2
+
+
 # ---- where it cannot -----------------------------------------------------------------------------------------------
 
 

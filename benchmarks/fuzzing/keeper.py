@@ -1,0 +1,105 @@
+"""The child from outside: begun anew after each input that kills it, until all inputs were taken."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from benchmarks.fuzzing.child import Order
+from benchmarks.fuzzing.target import BELIEVED, LOST
+
+KINDS = ("tracebacks", "hangs", "over memory", LOST, BELIEVED)
+MOST = 20
+"""Broken promises after which a target is left alone: they are likely to be one and the same."""
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Breach:
+    """An input that broke a promise."""
+
+    target: str
+    number: int
+    kind: str
+    what: str
+
+
+@dataclass
+class Tally:
+    """What a target came to."""
+
+    inputs: int = 0
+    breaches: list[Breach] = field(default_factory=list)
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(self.inputs + other.inputs, self.breaches + other.breaches)
+
+    @property
+    def kinds(self) -> Counter[str]:
+        return Counter(breach.kind for breach in self.breaches)
+
+    def __str__(self) -> str:
+        kinds = self.kinds
+        return f"inputs {self.inputs}, " + ", ".join(f"{kind} {kinds[kind]}" for kind in KINDS)
+
+
+def keep(order: Order) -> Tally:
+    """Have all of ``order`` carried out."""
+    tally = Tally()
+    end = time.monotonic() + order.seconds
+    while True:
+        last, finished = _live(order, tally)
+        if finished or len(tally.breaches) >= MOST:
+            return tally
+        done = last + 1 - order.start
+        order = replace(order, start=last + 1, count=order.count and order.count - done)
+        if order.seconds:
+            order = replace(order, seconds=end - time.monotonic())
+            if order.seconds <= 0:
+                return tally
+        elif order.count <= 0:
+            return tally
+
+
+def _live(order: Order, tally: Tally) -> tuple[int, bool]:
+    """One life of the child.  Returns the number of the last input that it began, and whether it came to the end."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.fuzzing.child", order.dumped()],
+        cwd=ROOT,
+        env={**os.environ, **_SURROUNDINGS},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+    )
+    at, finished, told = order.start - 1, False, set()
+    with _drained(process) as errors:
+        assert process.stdout is not None
+        for line in process.stdout:
+            said = json.loads(line)
+            finished = finished or "done" in said
+            if "broken" in said:
+                tally.breaches.append(Breach(order.target, said["at"], said["broken"], said["what"]))
+                told.add(said["at"])
+            elif "at" in said:
+                at = said["at"]
+                tally.inputs += 1
+            if len(tally.breaches) >= MOST:
+                process.kill()
+                break
+    code = process.wait()
+    if at < order.start:
+        raise RuntimeError(f"{order.target} did not begin: {code}\n{errors()[-4_000:]}")
+    if not finished and at not in told and len(tally.breaches) < MOST:
+        kind = "hangs" if code == -signal.SIGALRM else "tracebacks"
+        tally.breaches.append(Breach(order.target, at, kind, f"the process ended with {code}\n{errors()[-4_000:]}"))
+    return at, finished
