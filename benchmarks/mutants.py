@@ -15,12 +15,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-NOTICED, UNNOTICED = 1, 0
+BROKEN, GOOD = 1, 0
 """What both pytest and the campaign end with where a promise is broken, and where none is."""
 SCHEDULES = 400
 
@@ -285,29 +286,48 @@ def main() -> int:
     parser.add_argument("--campaign", action="store_true", help=f"and {SCHEDULES} schedules of benchmarks.faults each")
     options = parser.parse_args()
     chosen = [mutant for mutant in MUTANTS if options.only in mutant.name]
+    for tests in {mutant.tests: None for mutant in chosen}:
+        _require_good(tests)
     unnoticed = [mutant.name for mutant in chosen if not _is_noticed(mutant, campaign=options.campaign)]
     print(f"breakages {len(chosen)}, unnoticed {len(unnoticed)}")
     return 1 if unnoticed or not chosen else 0
 
 
+def _require_good(tests: Sequence[str]) -> None:
+    """Tests that fail where nothing is broken notice nothing."""
+    with _checkout() as copy:
+        if _fails(copy, [*_PYTEST, *tests]):
+            raise SystemExit(f"{' '.join(tests)} fails without any breakage")
+
+
 def _is_noticed(mutant: Mutant, *, campaign: bool) -> bool:
     """By the tests; what the campaign says is told as well, and decides nothing."""
     begun = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="mutant-") as name:
-        copy = Path(name) / "checkout"
-        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".*_cache", "__pycache__", ".runner"))
+    with _checkout() as copy:
         for edit in mutant.edits:
             edit.apply(copy)
-        noticed = _run(copy, ["-m", "pytest", "-x", "-p", "no:cacheprovider", *mutant.tests])
+        noticed = _fails(copy, [*_PYTEST, *mutant.tests])
         words = ["noticed" if noticed else "UNNOTICED"]
         if campaign:
-            played = _run(copy, ["-m", "benchmarks.faults", "--schedules", str(SCHEDULES)])
+            played = _fails(copy, ["-m", "benchmarks.faults", "--schedules", str(SCHEDULES)])
             words.append(f"campaign: {'noticed' if played else 'unnoticed'}")
     print(f"{mutant.name:<60} {', '.join(words):<40} {time.monotonic() - begun:6.1f} s", flush=True)
     return noticed
 
 
-def _run(root: Path, arguments: Sequence[str]) -> bool:
+_PYTEST = ("-m", "pytest", "-x", "-p", "no:cacheprovider")
+
+
+@contextmanager
+def _checkout() -> Iterator[Path]:
+    """A copy of this one."""
+    with tempfile.TemporaryDirectory(prefix="mutant-") as name:
+        copy = Path(name) / "checkout"
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".*_cache", "__pycache__", ".runner"))
+        yield copy
+
+
+def _fails(root: Path, arguments: Sequence[str]) -> bool:
     """Whether it ended as where a promise is broken.  Raises RuntimeError for any other ending but a good one."""
     done = subprocess.run(
         [sys.executable, *arguments],
@@ -316,11 +336,10 @@ def _run(root: Path, arguments: Sequence[str]) -> bool:
         capture_output=True,
         text=True,
     )
-    if done.returncode not in (NOTICED, UNNOTICED):
-        raise RuntimeError(
-            f"{' '.join(arguments)} ended with {done.returncode}:\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
-        )
-    return done.returncode == NOTICED
+    if done.returncode not in (BROKEN, GOOD):
+        said = done.stdout[-3000:] + done.stderr[-3000:]
+        raise RuntimeError(f"{' '.join(arguments)} ended with {done.returncode}:\n{said}")
+    return done.returncode == BROKEN
 
 
 if __name__ == "__main__":
