@@ -67,6 +67,8 @@ def _told(stories: Iterable[Story], total: int) -> Iterator[Story]:
             told = time.monotonic()
             left = (told - begun) / count * (total - count)
             print(f"{count:,} of {total:,} schedules, {left:.0f} s left", file=sys.stderr, flush=True)
+        if story.breaches:
+            print(f"\n{_failing(story)}", file=sys.stderr, flush=True)
         yield story
 
 
@@ -123,14 +125,16 @@ def _line(name: str, figures: Counter[str]) -> None:
 
 def _show(failing: list[Story]) -> None:
     for story in failing[:SHOWN]:
-        print(f"\n{story.schedule.place}: {'; '.join(story.breaches)}\n    {_command(story.schedule)}")
+        print(f"\n{_failing(story)}")
     if len(failing) > SHOWN:
         print(f"\nand {len(failing) - SHOWN:,} more")
     print()
 
 
-def _command(schedule: Schedule) -> str:
-    return f"python -m benchmarks.faults --replay {shlex.quote(str(schedule))}"
+def _failing(story: Story) -> str:
+    """What went wrong, and the command that plays it again."""
+    replay = f"python -m benchmarks.faults --replay {shlex.quote(str(story.schedule))}"
+    return f"{story.schedule.place}: {'; '.join(story.breaches)}\n    {replay}"
 
 
 def _replay(story: Story) -> int:

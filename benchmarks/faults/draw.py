@@ -16,7 +16,9 @@ Table = Mapping[str, Sequence[Point]]
 LAGS = (0.0, 0.0, 20.0, 400.0)
 """Seconds until a new task is listed: within the quarter of an hour after which an absence is believed."""
 SKEWS = (0.0, 0.0, -240.0, -60.0, 60.0, 240.0)
-"""Seconds between two clocks: within the five minutes that are put up with."""
+"""Seconds between the provider's clock and ours: with those below within the five minutes that are put up with."""
+OUR_SKEWS = (0.0, -50.0, 50.0)
+"""Seconds between the clocks of two machines of ours."""
 
 
 def singles(table: Table) -> list[Schedule]:
@@ -43,30 +45,32 @@ def schedules(seed: int, table: Table) -> Iterator[Schedule]:
 
 
 def _life(chance: random.Random, number: int, table: Table) -> Schedule:
-    place = chance.choice(list(table))
+    place, away = chance.choice(list(table)), chance.random() < 0.3
     return Schedule(
         place,
         number,
-        tuple(_round(chance, table[place]) for _ in range(chance.choice((1, 1, 2, 3)))),
+        tuple(_round(chance, table[place], away=away) for _ in range(chance.choice((1, 1, 2, 3)))),
         lag=0.0 if place in HASTY else chance.choice(LAGS),
         skew=0.0 if place in HASTY else chance.choice(SKEWS),
-        away=chance.random() < 0.3,
+        away=away,
         shared=chance.random() < 0.3,
         trouble=chance.choice(list(TROUBLES)) if chance.random() < 0.3 else "",
     )
 
 
-def _round(chance: random.Random, points: Sequence[Point]) -> tuple[Run, ...]:
+def _round(chance: random.Random, points: Sequence[Point], *, away: bool) -> tuple[Run, ...]:
+    """One run, or two side by side; in the same room they share a power supply, and their clock."""
     if chance.random() < 0.75:
-        return (_run(chance, points, cuts=True),)
-    return tuple(_run(chance, points, cuts=False) for _ in range(2))
+        return (_run(chance, points, cuts=True, away=away),)
+    return tuple(_run(chance, points, cuts=False, away=away) for _ in range(2))
 
 
-def _run(chance: random.Random, points: Sequence[Point], *, cuts: bool) -> Run:
+def _run(chance: random.Random, points: Sequence[Point], *, cuts: bool, away: bool) -> Run:
     """``cuts``: the machine may lose its power, which no run beside this one would outlive."""
     return Run(
         tuple(_upset(chance, points, cuts=cuts) for _ in range(chance.choice((0, 1, 1, 2)))),
         wait=chance.random() < 0.7,
+        ahead=chance.choice(OUR_SKEWS) if away else 0,
     )
 
 

@@ -52,13 +52,17 @@ _LOADED_ONCE = (
 
 @dataclass(frozen=True)
 class Order:
-    """One command in the project ``root``.  ``memory``: where what is durable is kept, "" for nowhere."""
+    """One command in the project ``root``.  ``memory``: where what is durable is kept, "" for nowhere.
+
+    ``host``: the machine that it takes itself to be on, "" for this one; ``ahead``: seconds that its clock is ahead.
+    """
 
     root: str
     args: tuple[str, ...]
     upsets: tuple[Upset, ...] = ()
     memory: str = ""
     host: str = ""
+    ahead: float = 0
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,7 @@ def main(folder: Path) -> None:
     for line in sys.stdin:
         orders = [_from_json(**order) for order in json.loads(line)]
         pace[0] = SHARE if len(orders) > 1 else 0.0
-        children = [_fork(order) for order in orders]
+        children = [_fork(order, timeline) for order in orders]
         print(json.dumps([_ended(*child) for child in children]), flush=True)
 
 
@@ -163,12 +167,13 @@ def _from_json(upsets: Any, args: Any, **order: Any) -> Order:
     return Order(upsets=planned, args=tuple(args), **order)
 
 
-def _fork(order: Order) -> tuple[int, Sequence[IO[bytes]]]:
+def _fork(order: Order, timeline: Timeline) -> tuple[int, Sequence[IO[bytes]]]:
     files = [tempfile.TemporaryFile() for _ in range(3)]  # noqa: SIM115 - closed by those who read them
     child = os.fork()
     if not child:
         os.dup2(files[0].fileno(), 1)
         os.dup2(files[1].fileno(), 2)
+        timeline.ahead = order.ahead
         code = NOT_A_COMMAND
         try:
             code = _command(order, files[2].fileno())

@@ -51,10 +51,11 @@ class Upset:
 
 @dataclass(frozen=True)
 class Run:
-    """One `runner apply`.  ``wait``: with `--wait`."""
+    """One `runner apply`.  ``wait``: with `--wait`; ``ahead``: seconds that its own clock is ahead of the others'."""
 
     upsets: tuple[Upset, ...] = ()
     wait: bool = True
+    ahead: float = 0
 
 
 @dataclass(frozen=True)
@@ -82,12 +83,12 @@ class Schedule:
 
     def __str__(self) -> str:
         """One line of JSON; `parse` is its inverse."""
-        rounds = [[[run.wait, [_to_json(upset) for upset in run.upsets]] for run in runs] for runs in self.rounds]
-        return json.dumps({**vars(self), "rounds": rounds})
+        return json.dumps({**vars(self), "rounds": [[_to_json(run) for run in runs] for runs in self.rounds]})
 
 
-def _to_json(upset: Upset) -> list[Any]:
-    return [upset.point.effect, upset.point.nth, upset.manner]
+def _to_json(run: Run) -> list[Any]:
+    upsets = [[upset.point.effect, upset.point.nth, upset.manner] for upset in run.upsets]
+    return [run.wait, upsets, *([run.ahead] if run.ahead else [])]
 
 
 def parse(text: str) -> Schedule:
@@ -97,5 +98,5 @@ def parse(text: str) -> Schedule:
     return Schedule(rounds=rounds, **data)
 
 
-def _run(wait: bool, upsets: list[list[Any]]) -> Run:
-    return Run(tuple(Upset(Point(effect, nth), manner) for effect, nth, manner in upsets), wait)
+def _run(wait: bool, upsets: list[list[Any]], ahead: float = 0) -> Run:
+    return Run(tuple(Upset(Point(effect, nth), manner) for effect, nth, manner in upsets), wait, ahead)

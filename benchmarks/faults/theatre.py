@@ -7,7 +7,7 @@ import random
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +115,12 @@ class _Play:
 
     def _round(self, runs: Sequence[Run]) -> None:
         asked, kept, serial = self._questions(), self._kept(), self._serial()
-        orders = [self._order("apply", "--yes", *(["--wait"] if run.wait else []), upsets=run.upsets) for run in runs]
+        orders = [
+            replace(
+                self._order("apply", "--yes", *(["--wait"] if run.wait else [])), upsets=run.upsets, ahead=run.ahead
+            )
+            for run in runs
+        ]
         endings = self._run(*orders)
         struck = [[u for u in run.upsets if u.point in end.trace] for run, end in zip(runs, endings, strict=True)]
         for run, ended, upsets in zip(runs, endings, struck, strict=True):
@@ -185,10 +190,10 @@ class _Play:
             self._said.append(f"$ runner {' '.join(order.args)}   ended with {ended.code}\n{ended.out}{ended.err}")
         return endings
 
-    def _order(self, *args: str, upsets: Any = ()) -> Order:
+    def _order(self, *args: str) -> Order:
         self._count["runs"] += 1
         host = f"host-{self._count['runs']}" if self._schedule.away else ""
-        return Order(str(self._root), args, upsets, self._memory, host)
+        return Order(str(self._root), args, memory=self._memory, host=host)
 
     # What lies about
 
