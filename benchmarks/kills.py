@@ -1,0 +1,343 @@
+"""Real processes, really killed, while somebody reads the state.
+
+``python -m benchmarks.kills --kills 500 --seed 1``
+
+`runner apply` runs as a user runs it, against `runner simulate` in a process of its own, and gets SIGKILL, SIGTERM or
+SIGINT at a moment that the seed decides.  A reader looks at the state all the while.  After a few such runs the project
+is left alone: the next applies have to finish by themselves, but for starts that nobody can look up, which are settled
+by the commands that apply prints.  The simulator's bill is the judge.  Takes about ten minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.faults.places import CONCURRENCY, KEYS, ONLINE, TAGLESS, provider
+from benchmarks.faults.project import write_project
+from benchmarks.faults.verdict import Evidence, judge, phase_of
+
+PLACES = ("simulator", "wanqing", "openai-openai", "anthropic", "qianfan", "online")
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+EACH = 5
+"""Kills in the life of one project."""
+SPEED = 20
+"""Simulated tasks end within a tenth of a second."""
+QUESTIONS = tuple(f"question {number}?" for number in range(12))
+SLOW = [{"on": call, "do": "latency", "seconds": 0.25} for call in ("upload", "create", "download", "chat")]
+"""What the simulator takes its time with, so that kills hit all stages of a run."""
+LENGTH = 3.0
+"""Seconds within which a run is hit: those of an undisturbed one on a machine of middling speed."""
+ROUNDS = 20
+PATIENCE = 120
+RUNNER = (sys.executable, "-m", "runner")
+INTERRUPTED = 130
+
+
+@dataclass
+class Life:
+    """What one project has come to."""
+
+    place: str
+    seed: str
+    kills: Counter[str] = field(default_factory=Counter)
+    """By signal, those that hit a living process."""
+    phases: Counter[str] = field(default_factory=Counter)
+    """Where the tasks stood when it was hit."""
+    reads: int = 0
+    torn: int = 0
+    unreadable: int = 0
+    """Runs after which the state could not be read."""
+    operated: int = 0
+    again: int = 0
+    duplicates: int = 0
+    lost: int = 0
+    breaches: list[str] = field(default_factory=list)
+
+
+class Reader(threading.Thread):
+    """Reads the state as fast as it can, and never wants to see half of one, or an older one than before."""
+
+    def __init__(self, state: Path, life: Life) -> None:
+        super().__init__(daemon=True)
+        self._state, self._life = state, life
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        serial = 0
+        while not self._over.wait(0.002):
+            try:
+                document = json.loads(self._state.read_bytes())
+            except FileNotFoundError:
+                continue
+            except ValueError:
+                self._life.torn += 1
+                continue
+            self._life.reads += 1
+            if document["serial"] < serial:
+                self._life.breaches.append(f"the state went back from serial {serial} to {document['serial']}")
+            serial = document["serial"]
+
+    def __enter__(self) -> Reader:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self.join()
+
+
+class Server:
+    """A `runner simulate`."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def bill(self) -> Any:
+        return json.loads(self._get("bill"))
+
+    def requests(self) -> list[Any]:
+        return [json.loads(line) for line in self._get("bill.jsonl").splitlines()]
+
+    def _get(self, what: str) -> bytes:
+        with urllib.request.urlopen(f"{self.url}/simulator/{what}", timeout=PATIENCE) as reply:
+            data: bytes = reply.read()
+            return data
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Server]:
+    folder.mkdir(parents=True)
+    (folder / "faults.json").write_text(json.dumps(SLOW))
+    options = ("--data", str(folder), "--speed", str(SPEED), "--faults", str(folder / "faults.json"))
+    process = _start("simulate", *options, cwd=folder)
+    try:
+        assert process.stdout is not None
+        yield Server(process.stdout.readline().split()[-1])
+    finally:
+        process.terminate()
+        process.communicate(timeout=PATIENCE)
+
+
+def _start(*args: str, cwd: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*RUNNER, *args],
+        cwd=cwd,
+        env={**os.environ, **KEYS, "PYTHONPATH": str(Path(__file__).parent.parent)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    out: str
+    err: str
+
+
+class Play:
+    """One project, killed now and then, and left alone in the end."""
+
+    def __init__(self, folder: Path, server: Server, life: Life) -> None:
+        self._root, self._server, self._life = folder / "project", server, life
+        self._chance = random.Random(life.seed)
+        self._asked = {"alpha": QUESTIONS}
+        write_project(self._root, provider(life.place, server.url), self._asked)
+
+    def play(self) -> None:
+        state = self._root / ".runner/state.json"
+        with Reader(state, self._life):
+            for _ in range(EACH):
+                self._disturb()
+                if self._state() is None and state.exists():
+                    self._life.unreadable += 1
+            self._recover()
+        verdict = judge(
+            Evidence(self._asked, self._outputs(), self._server.requests(), self._state() or {}, self._online)
+        )
+        life = self._life
+        life.duplicates, life.lost, life.again = verdict.duplicates, verdict.lost, verdict.again
+        life.breaches += verdict.breaches
+        if life.again > (allowed := CONCURRENCY * sum(life.kills.values())):
+            life.breaches.append(f"{life.again} questions were asked again, not {allowed} at most")
+
+    def _disturb(self) -> None:
+        args = ["apply", "--yes", *(["--wait"] if self._chance.random() < 0.8 else [])]
+        number, moment = self._chance.choice(SIGNALS), self._chance.uniform(0.2, LENGTH)
+        asked, kept = self._questions(), self._kept()
+        process = _start(*args, cwd=self._root)
+        try:
+            out, err = process.communicate(timeout=moment)
+        except subprocess.TimeoutExpired:
+            phases = [phase_of(task) for task in (self._state() or {"tasks": {}})["tasks"].values()]
+            process.send_signal(number)
+            out, err = process.communicate(timeout=PATIENCE)
+            self._life.kills[number.name] += 1
+            self._life.phases.update(set(phases) or {"nothing"})
+            self._check_signal(number, Ended(process.returncode, out, err))
+        else:
+            self._check(Ended(process.returncode, out, err))
+        self._check_questions(asked, kept)
+
+    def _check_signal(self, number: signal.Signals, ended: Ended) -> None:
+        """A signal that asks is obeyed in good order, unless it came before Python was there, or after all."""
+        if number is signal.SIGKILL:
+            return
+        if ended.code == INTERRUPTED:
+            if "goes on from here" not in ended.err:
+                self._life.breaches.append(f"{number.name} got no word on how to go on: {ended.err}")
+        elif ended.code not in (0, 7, -number):
+            self._life.breaches.append(f"{number.name} ended with {ended.code}: {ended.err}")
+
+    def _check(self, ended: Ended) -> None:
+        if ended.code not in (0, 7) or "Traceback" in ended.out + ended.err:
+            self._life.breaches.append(f"a run ended with {ended.code}: {ended.out}{ended.err}")
+
+    def _recover(self) -> None:
+        for _ in range(ROUNDS):
+            ended = self._run("apply", "--yes", "--wait")
+            self._check(ended)
+            for task in dict.fromkeys(re.findall(r"^ +runner state abandon (\S+)$", ended.out, re.MULTILINE)):
+                self._operate(task)
+            if ended.code == 0 and "Nothing to do" in ended.out:
+                return
+        self._life.breaches.append(f"not quiet after {ROUNDS} applies")
+
+    def _operate(self, task: str) -> None:
+        """As a careful person: a look at the console, then one of the two commands."""
+        if self._life.place not in TAGLESS:
+            self._life.breaches.append(f"the start of {task} was left to a person")
+        self._life.operated += 1
+        name = json.loads(self._run("state", "show", task).out)["name"]
+        made = [billed["task"] for billed in self._server.bill()["tasks"] if billed["name"] == name]
+        answer = ("adopt", task, made[0]) if made else ("abandon", task)
+        if (done := self._run("state", *answer)).code:
+            self._life.breaches.append(f"state {' '.join(answer)} ended with {done.code}: {done.err}")
+
+    def _run(self, *args: str) -> Ended:
+        process = _start(*args, cwd=self._root)
+        out, err = process.communicate(timeout=PATIENCE)
+        return Ended(process.returncode, out, err)
+
+    @property
+    def _online(self) -> bool:
+        return self._life.place in ONLINE
+
+    def _state(self) -> Any:
+        try:
+            return json.loads((self._root / ".runner/state.json").read_bytes())
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def _outputs(self) -> dict[str, list[Any]]:
+        path = self._root / "outputs/alpha.jsonl"
+        return {"alpha": _lines(path)} if path.exists() else {}
+
+    def _questions(self) -> int:
+        return int(self._server.bill()["online"]["requests"])
+
+    def _kept(self) -> int:
+        """Answers to single questions that are on disk."""
+        if not self._online:
+            return 0
+        kept = 0
+        for id, task in (self._state() or {"tasks": {}})["tasks"].items():
+            answers = self._root / ".runner/online/it" / id / "answers.jsonl"
+            if phase_of(task) == "collected":
+                kept += task["requests"]
+            elif answers.exists():
+                kept += len({line["custom_id"] for line in _lines(answers) if line["ok"]})
+        return kept
+
+    def _check_questions(self, asked: int, kept: int) -> None:
+        if self._online and (now := self._questions() - asked) > (most := len(QUESTIONS) - kept):
+            self._life.breaches.append(f"a run asked {now} questions where {most} at most were without an answer")
+
+
+def _lines(path: Path) -> list[Any]:
+    return [json.loads(line) for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+
+
+def live(place: str, seed: str) -> Life:
+    life = Life(place, seed)
+    with tempfile.TemporaryDirectory(prefix="kills-") as name, serving(Path(name) / "server") as server:
+        try:
+            Play(Path(name), server, life).play()
+        except (OSError, ValueError, KeyError, subprocess.TimeoutExpired) as error:
+            life.breaches.append(f"it could not be played to its end: {error!r}")
+    return life
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.kills", description=__doc__)
+    parser.add_argument("--kills", type=int, default=500, help="go on until so many living processes were hit")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--replay", metavar="PLACE/SEED", help="one project alone, as a failing one is printed")
+    options = parser.parse_args()
+    if options.replay:
+        place, _, seed = options.replay.partition("/")
+        return _report([live(place, seed)])
+    return _report(_lives(options.kills, options.seed, options.jobs))
+
+
+def _lives(kills: int, seed: int, jobs: int) -> list[Life]:
+    """As many as it takes, a few at a time."""
+    lives: list[Life] = []
+    with ThreadPoolExecutor(jobs) as pool:
+        while (done := sum(sum(life.kills.values()) for life in lives)) < kills:
+            begun = len(lives)
+            wave = [(PLACES[at % len(PLACES)], f"{seed}-{at}") for at in range(begun, begun + 2 * jobs)]
+            lives += pool.map(lambda one: live(*one), wave)
+            print(f"{done} of {kills} kills", file=sys.stderr, flush=True)
+    return lives
+
+
+def _report(lives: Sequence[Life]) -> int:
+    kills = sum((life.kills for life in lives), Counter[str]())
+    phases = sum((life.phases for life in lives), Counter[str]())
+    for place in PLACES:
+        of = [life for life in lives if life.place == place]
+        hit = sum(sum(life.kills.values()) for life in of)
+        print(
+            f"{place:<16} kills {hit:>4}, unresolved {sum(life.operated for life in of):>3}, "
+            f"asked again {sum(life.again for life in of):>3}, duplicates {sum(life.duplicates for life in of)}, "
+            f"lost {sum(life.lost for life in of)}"
+        )
+    print("signals: " + ", ".join(f"{name} {count}" for name, count in sorted(kills.items())))
+    print("hit while tasks were: " + ", ".join(f"{phase} {count}" for phase, count in phases.most_common()))
+    broken = [life for life in lives if life.breaches]
+    for life in broken[:10]:
+        replay = f"python -m benchmarks.kills --replay {shlex.quote(f'{life.place}/{life.seed}')}"
+        print(f"\n{'; '.join(life.breaches)}\n    {replay}")
+    print(
+        f"kills {sum(kills.values())}, reads {sum(life.reads for life in lives)}, "
+        f"unreadable states {sum(life.unreadable for life in lives)}, torn reads {sum(life.torn for life in lives)}, "
+        f"duplicates {sum(life.duplicates for life in lives)}, lost {sum(life.lost for life in lives)}, "
+        f"broken promises {len(broken)}"
+    )
+    return 1 if broken or any(life.torn or life.unreadable for life in lives) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
