@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import socket
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,6 @@ from hypothesis import settings
 from stores import KINDS, open_store
 
 from runner.edge.store import Store
-
-sys.path.append(str(Path(__file__).resolve().parent.parent))  # last: `benchmarks` is found there, `runner` if installed
 
 SENSITIVE = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL|_PROXY$|^(AWS|AZURE|GIT|GITHUB|RUNNER)_", re.IGNORECASE)
 """Variables that could lend a test somebody's rights, or lead its calls elsewhere."""

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from stores import INCREMENTS, begin, open_store, spawn
 
+from benchmarks.races import events_of, race
 from runner.edge.files import TEMPORARY, Spooled, sha256_of, sweep, write_atomic
 from runner.edge.store import Conflict, FolderStore, Store
 from runner.errors import RunnerError
@@ -73,6 +74,18 @@ def test_processes_at_once_lose_no_write(store: Store, kind: str, tmp_path: Path
     for other in others:
         other.communicate()
     assert store.read() == str(5 * INCREMENTS).encode()
+
+
+def test_journals_that_are_lied_to_lose_no_event(kind: str, tmp_path: Path) -> None:
+    """Five processes write ten events each to a store that calls stored writes conflicts (a lost reply, a 500 that came
+    after), and turns others away (409): each event is in the state once, and the serial is their number."""
+    document = race(kind, tmp_path / "store", "events", writers=5, increments=10, seed=1)
+    assert events_of(document) == (50, 50)
+
+
+def test_lies_cannot_be_seen_through_without_the_journal(kind: str, tmp_path: Path) -> None:
+    """Reading and swapping alone adds up to more: the lies of these races are real ones."""
+    assert int(race(kind, tmp_path / "store", "numbers-and-lies", writers=2, increments=10, seed=1)) > 20
 
 
 def test_a_reader_sees_whole_documents_while_writers_are_killed(store: Store, kind: str, tmp_path: Path) -> None:
