@@ -21,33 +21,28 @@ import subprocess
 import sys
 import tempfile
 import threading
-import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.faults.places import CONCURRENCY, KEYS, ONLINE, TAGLESS, provider
+from benchmarks.faults.places import CONCURRENCY, ONLINE, TAGLESS, provider
 from benchmarks.faults.project import write_project
 from benchmarks.faults.verdict import Evidence, judge, phase_of
+from benchmarks.processes import PATIENCE, Ended, Server, jsonl, run, serving, start
 
 PLACES = ("simulator", "wanqing", "openai-openai", "anthropic", "qianfan", "online")
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 EACH = 5
 """Kills in the life of one project."""
-SPEED = 20
-"""Simulated tasks end within a tenth of a second."""
 QUESTIONS = tuple(f"question {number}?" for number in range(12))
-SLOW = [{"on": call, "do": "latency", "seconds": 0.25} for call in ("upload", "create", "download", "chat")]
+SLOW = tuple({"on": call, "do": "latency", "seconds": 0.25} for call in ("upload", "create", "download", "chat"))
 """What the simulator takes its time with, so that kills hit all stages of a run."""
 LENGTH = 3.0
 """Seconds within which a run is hit: those of an undisturbed one on a machine of middling speed."""
 ROUNDS = 20
-PATIENCE = 120
-RUNNER = (sys.executable, "-m", "runner")
 INTERRUPTED = 130
 
 
@@ -104,57 +99,6 @@ class Reader(threading.Thread):
         self.join()
 
 
-class Server:
-    """A `runner simulate`."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-
-    def bill(self) -> Any:
-        return json.loads(self._get("bill"))
-
-    def requests(self) -> list[Any]:
-        return [json.loads(line) for line in self._get("bill.jsonl").splitlines()]
-
-    def _get(self, what: str) -> bytes:
-        with urllib.request.urlopen(f"{self.url}/simulator/{what}", timeout=PATIENCE) as reply:
-            data: bytes = reply.read()
-            return data
-
-
-@contextmanager
-def serving(folder: Path) -> Iterator[Server]:
-    folder.mkdir(parents=True)
-    (folder / "faults.json").write_text(json.dumps(SLOW))
-    options = ("--data", str(folder), "--speed", str(SPEED), "--faults", str(folder / "faults.json"))
-    process = _start("simulate", *options, cwd=folder)
-    try:
-        assert process.stdout is not None
-        yield Server(process.stdout.readline().split()[-1])
-    finally:
-        process.terminate()
-        process.communicate(timeout=PATIENCE)
-
-
-def _start(*args: str, cwd: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [*RUNNER, *args],
-        cwd=cwd,
-        env={**os.environ, **KEYS, "PYTHONPATH": str(Path(__file__).parent.parent)},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-@dataclass(frozen=True)
-class Ended:
-    code: int
-    out: str
-    err: str
-
-
 class Play:
     """One project, killed now and then, and left alone in the end."""
 
@@ -185,7 +129,7 @@ class Play:
         args = ["apply", "--yes", *(["--wait"] if self._chance.random() < 0.8 else [])]
         number, moment = self._chance.choice(SIGNALS), self._chance.uniform(0.2, LENGTH)
         asked, kept = self._questions(), self._kept()
-        process = _start(*args, cwd=self._root)
+        process = start(*args, cwd=self._root)
         try:
             out, err = process.communicate(timeout=moment)
         except subprocess.TimeoutExpired:
@@ -235,9 +179,7 @@ class Play:
             self._life.breaches.append(f"state {' '.join(answer)} ended with {done.code}: {done.err}")
 
     def _run(self, *args: str) -> Ended:
-        process = _start(*args, cwd=self._root)
-        out, err = process.communicate(timeout=PATIENCE)
-        return Ended(process.returncode, out, err)
+        return run(*args, cwd=self._root)
 
     @property
     def _online(self) -> bool:
@@ -251,7 +193,7 @@ class Play:
 
     def _outputs(self) -> dict[str, list[Any]]:
         path = self._root / "outputs/alpha.jsonl"
-        return {"alpha": _lines(path)} if path.exists() else {}
+        return {"alpha": jsonl(path)} if path.exists() else {}
 
     def _questions(self) -> int:
         return int(self._server.bill()["online"]["requests"])
@@ -266,7 +208,7 @@ class Play:
             if phase_of(task) == "collected":
                 kept += task["requests"]
             elif answers.exists():
-                kept += len({line["custom_id"] for line in _lines(answers) if line["ok"]})
+                kept += len({line["custom_id"] for line in jsonl(answers) if line["ok"]})
         return kept
 
     def _check_questions(self, asked: int, kept: int) -> None:
@@ -274,13 +216,9 @@ class Play:
             self._life.breaches.append(f"a run asked {now} questions where {most} at most were without an answer")
 
 
-def _lines(path: Path) -> list[Any]:
-    return [json.loads(line) for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
-
-
 def live(place: str, seed: str) -> Life:
     life = Life(place, seed)
-    with tempfile.TemporaryDirectory(prefix="kills-") as name, serving(Path(name) / "server") as server:
+    with tempfile.TemporaryDirectory(prefix="kills-") as name, serving(Path(name) / "server", SLOW) as server:
         try:
             Play(Path(name), server, life).play()
         except (OSError, ValueError, KeyError, subprocess.TimeoutExpired) as error:

@@ -17,7 +17,7 @@ from pathlib import Path
 from runner.edge.store import Conflict, Store
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # last: `benchmarks` is found there, `runner` if installed
-from benchmarks.races import KINDS, open_store  # noqa: E402 - as it lies there
+from benchmarks.races import KINDS, open_store
 
 __all__ = ["KINDS", "open_store"]
 
