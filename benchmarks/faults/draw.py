@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from benchmarks.faults.places import HASTY, TROUBLES
+from benchmarks.faults.places import HASTY, TROUBLES, UNHEARD_OF
 from benchmarks.faults.schedule import Point, Run, Schedule, Upset
 
 Table = Mapping[str, Sequence[Point]]
@@ -54,8 +54,12 @@ def _life(chance: random.Random, number: int, table: Table) -> Schedule:
         skew=0.0 if place in HASTY else chance.choice(SKEWS),
         away=away,
         shared=chance.random() < 0.3,
-        trouble=chance.choice(list(TROUBLES)) if chance.random() < 0.3 else "",
+        trouble=_trouble(chance, place) if chance.random() < 0.3 else "",
     )
+
+
+def _trouble(chance: random.Random, place: str) -> str:
+    return chance.choice([trouble for trouble in TROUBLES if (place, trouble) not in UNHEARD_OF])
 
 
 def _round(chance: random.Random, points: Sequence[Point], *, away: bool) -> tuple[Run, ...]:

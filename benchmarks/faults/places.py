@@ -55,6 +55,8 @@ TROUBLES: Mapping[str, Mapping[str, Any]] = {
     "overloaded": {"on": "chat", "do": "500", "times": 1},
 }
 """What a provider may do to the rows of a task, or to a question: rules of the simulator's faults."""
+UNHEARD_OF = {("anthropic", "failed")}
+"""Troubles that a place cannot have: Anthropic checks each request as it is made, and no batch fails as a whole."""
 HASTY = ("simulator",)
 """Those whose list is believed within seconds."""
 
