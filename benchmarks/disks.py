@@ -34,7 +34,7 @@ from typing import Any
 from benchmarks.faults.places import provider
 from benchmarks.faults.project import ASKED, write_project
 from benchmarks.faults.verdict import Evidence, judge
-from benchmarks.processes import Ended, Server, jsonl, run, serving
+from benchmarks.processes import Ended, Server, age, jsonl, run, serving
 
 INSIDE = "RUNNER_DISKS_INSIDE"
 """Set once we are in a namespace where we may mount."""
@@ -100,6 +100,7 @@ class Trial:
     def finish(self) -> None:
         """With a good disk: until there is nothing to do, and then the bill."""
         for _ in range(ROUNDS):
+            age(self.root)
             ended = run("apply", "--yes", "--wait", cwd=self.root)
             if ended.code != 0:
                 self.breaches.append(f"an apply on a good disk ended with {ended.code}: {ended.out}{ended.err}")

@@ -31,7 +31,7 @@ from typing import Any
 from benchmarks.faults.places import CONCURRENCY, ONLINE, TAGLESS, provider
 from benchmarks.faults.project import write_project
 from benchmarks.faults.verdict import Evidence, judge, phase_of
-from benchmarks.processes import PATIENCE, Ended, Server, jsonl, run, serving, start
+from benchmarks.processes import PATIENCE, Ended, Server, age, jsonl, run, serving, start
 
 PLACES = ("simulator", "wanqing", "openai-openai", "anthropic", "qianfan", "online")
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
@@ -159,6 +159,7 @@ class Play:
 
     def _recover(self) -> None:
         for _ in range(ROUNDS):
+            age(self._root)
             ended = self._run("apply", "--yes", "--wait")
             self._check(ended)
             for task in dict.fromkeys(re.findall(r"^ +runner state abandon (\S+)$", ended.out, re.MULTILINE)):
