@@ -122,6 +122,9 @@ def main(folder: Path) -> None:
         _really_sleep(max(REAL, seconds * pace[0]))
 
     time.sleep = sleep  # type: ignore[assignment]
+    from benchmarks.faults.upsets import Raw
+
+    io.FileIO = Raw  # type: ignore[misc]
     for module in _LOADED_ONCE:
         import_module(module)
     _use_clock(timeline, pace)

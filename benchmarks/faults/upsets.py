@@ -17,7 +17,7 @@ import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any, NoReturn, TypeVar
+from typing import IO, Any, ClassVar, NoReturn, TypeVar
 
 import httpx
 
@@ -96,6 +96,7 @@ class Files:
         self._open, self._os_open, self._close = io.open, os.open, os.close
 
     def install(self) -> None:
+        Raw.watcher = self
         builtins.open = io.open = self.open  # type: ignore[assignment]
         os.open, os.close = self.os_open, self.close  # type: ignore[assignment]
         os.fsync = self._flushing(os.fsync)  # type: ignore[assignment]
@@ -132,8 +133,14 @@ class Files:
         return descriptor
 
     def close(self, descriptor: int) -> None:
-        self._paths.pop(descriptor, None)
+        self.closed(descriptor)
         self._close(descriptor)
+
+    def opened(self, descriptor: int, path: str) -> None:
+        self._paths[descriptor] = path
+
+    def closed(self, descriptor: int) -> None:
+        self._paths.pop(descriptor, None)
 
     def open(
         self,
@@ -149,9 +156,7 @@ class Files:
         found = self.below(file)
         if not found or not set(mode) & set("wax+"):
             return self._open(file, mode, buffering, encoding, errors, newline, closefd, opener)
-        plain = mode.replace("b", "").replace("t", "")
-        raw = _Written(file, plain, closefd, opener=None if isinstance(file, int) else opener or _as_usual)
-        raw.touched_by(self, found)
+        raw = Raw(file, mode.replace("b", "").replace("t", ""), closefd, opener)
         if buffering == 0:
             return raw
         size = buffering if buffering > 1 else io.DEFAULT_BUFFER_SIZE
@@ -220,27 +225,34 @@ class Files:
         return change
 
 
-def _as_usual(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o666)
+class Raw(io.FileIO):
+    """A file each of whose writes counts, once somebody watches.
 
+    Stands for `io.FileIO`, from before the modules are loaded that make classes of their own of that.
+    """
 
-class _Written(io.FileIO):
-    """A file each of whose writes counts."""
+    watcher: ClassVar[Files | None] = None
 
-    _files: Files
-    _path: str
-
-    def touched_by(self, files: Files, path: str) -> None:
-        self._files, self._path = files, path
-        files._paths[self.fileno()] = path
+    def __init__(self, file: Any, mode: str = "r", closefd: bool = True, opener: Any = None) -> None:
+        self._path = self.watcher.below(file) if self.watcher and set(mode) & set("wax+") else ""
+        by_name = self._path and not isinstance(file, int)
+        super().__init__(file, mode, closefd, opener or (_as_usual if by_name else None))
+        if self.watcher and self._path:
+            self.watcher.opened(self.fileno(), self._path)
 
     def write(self, data: Any, /) -> int:
-        return self._files.write(self._path, data, super().write)
+        if self.watcher and self._path:
+            return self.watcher.write(self._path, data, super().write)
+        return super().write(data)
 
     def close(self) -> None:
-        if not self.closed:
-            self._files._paths.pop(self.fileno(), None)
+        if self.watcher and not self.closed:
+            self.watcher.closed(self.fileno())
         super().close()
+
+
+def _as_usual(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o666)
 
 
 # ---- HTTP ----------------------------------------------------------------------------------------------------------
