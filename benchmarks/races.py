@@ -6,8 +6,9 @@ Writers are processes.  First each adds one to a number, by reading it and swapp
 each writes events through the journal, whose store reports conflicts that were none: a fifth of the swaps are carried
 out and called a conflict all the same (the reply was lost, or a 500 came after it), a fifth are turned away (409).  The
 journal tells by writer and serial whether its own write is there, so that every event has to be in the state once, and
-the serial has to be their number.  Last the numbers again under the same lies, which reading and swapping alone cannot
-see through: what comes out too much is what the journal's look is worth.
+the serial has to be their number.  Then the numbers again under the same lies, which reading and swapping alone cannot
+see through: what comes out too much is what the journal's look is worth.  Last all put the same blobs, each in an order
+of its own, and read them back at once: every one has to be whole, whoever else is just putting it.
 """
 
 from __future__ import annotations
@@ -91,6 +92,23 @@ def write_events(store: Store, who: int, increments: int) -> None:
                 journal.refresh()
 
 
+def put_blobs(store: Store, who: int, increments: int) -> None:
+    """The blobs that everybody puts, in an order of this writer's own; each is read back at once.
+
+    Raises RunnerError for one that is not there or not whole.
+    """
+    numbers = list(range(increments))
+    random.Random(who).shuffle(numbers)
+    for number in numbers:
+        if store.get(store.put(blob(number))) != blob(number):
+            raise RuntimeError(f"blob {number} is another one")
+
+
+def blob(number: int) -> bytes:
+    """Some large, some small."""
+    return b"%d\n" % number * (1 + number % 7 * 10_000)
+
+
 def _task(id: str) -> Task:
     shard = hashlib.sha256(id.encode()).hexdigest()
     return Task(
@@ -110,6 +128,7 @@ JOBS: dict[str, tuple[Callable[[Store, int, int], None], bool]] = {
     "numbers": (count_up, False),
     "events": (write_events, True),
     "numbers-and-lies": (count_up, True),
+    "blobs": (put_blobs, False),
 }
 """What writers do, and whether they are lied to."""
 
@@ -173,19 +192,30 @@ def main() -> int:
     wrong = 0
     for kind in KINDS:
         begun = time.monotonic()
-        exact, tasks, serial, beyond = _races(kind, options.writers, options.increments, options.seed)
+        exact, tasks, serial, beyond, blobs = _races(kind, options.writers, options.increments, options.seed)
         expected = options.writers * options.increments
-        wrong += (exact, tasks, serial) != (expected, expected, expected)
+        right = (exact, tasks, serial, blobs) == (expected, expected, expected, options.increments)
+        wrong += not right
         print(
             f"{kind}: {options.writers} writers x {options.increments}: sum {exact:,} of {expected:,}; under lies "
             f"{tasks:,} events in {serial:,} writes, and a plain counter {beyond - expected:+,}; "
-            f"{time.monotonic() - begun:.1f} s"
+            f"blobs {blobs:,} of {options.increments:,}; {time.monotonic() - begun:.1f} s"
         )
     print(f"stores {len(KINDS)}, inexact {wrong}")
+    if wrong:
+        print(
+            f"python -m benchmarks.races --writers {options.writers} --increments {options.increments} "
+            f"--seed {options.seed}"
+        )
     return 1 if wrong else 0
 
 
-def _races(kind: str, writers: int, increments: int, seed: int) -> tuple[int, int, int, int]:
+def blobs_in(store: Store, count: int) -> int:
+    """How many of them are there, and whole."""
+    return sum(store.get(hashlib.sha256(blob(number)).hexdigest()) == blob(number) for number in range(count))
+
+
+def _races(kind: str, writers: int, increments: int, seed: int) -> tuple[int, int, int, int, int]:
     with tempfile.TemporaryDirectory(prefix="races-") as name:
 
         def run(job: str) -> bytes:
@@ -193,7 +223,9 @@ def _races(kind: str, writers: int, increments: int, seed: int) -> tuple[int, in
 
         exact = int(json.loads(run("numbers")))
         tasks, serial = events_of(run("events"))
-        return exact, tasks, serial, int(json.loads(run("numbers-and-lies")))
+        beyond = int(json.loads(run("numbers-and-lies")))
+        run("blobs")
+        return exact, tasks, serial, beyond, blobs_in(open_store(kind, Path(name) / "blobs"), increments)
 
 
 if __name__ == "__main__":

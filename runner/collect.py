@@ -25,7 +25,7 @@ from runner.rendering import Row, check_unchanged, rows_of
 from runner.request import custom_id
 from runner.resolve import Resolved, measure
 from runner.result import MISSING, Counts, Failure, Result
-from runner.sandbox import attempt, watched
+from runner.sandbox import EACH, Allowance, attempt, limited_memory, watched
 from runner.spec import Spec
 from runner.state import Collected, Publication, Published
 from runner.task import ANSWERED, COLLECTED, FINAL, LOST, RETRYABLE, Task
@@ -52,7 +52,7 @@ def judge_for(schema: Mapping[str, Any] | None) -> Judge:
             parsed = json.loads(result.text, parse_constant=_no_constant)
         except (ValueError, RecursionError) as error:
             return replace(result, failure=Failure("schema_mismatch", f"the answer is not JSON: {error}", False))
-        misfit = fits(parsed)
+        misfit = fits(parsed, len(result.text))
         if misfit:
             return replace(result, failure=Failure("schema_mismatch", misfit, False))
         return replace(result, parsed=parsed)
@@ -76,28 +76,32 @@ def _misfit_of(schema: Mapping[str, Any]) -> Callable[[Any], str]:
         if worst is None:
             return ""
         where = "/".join(str(part) for part in worst.absolute_path) or "the answer"
-        return f"{where}: {worst.message[:200]}"
+        return f"{where[:200]}: {worst.message[:200]}"
 
     return misfit
 
 
-_SLOW = 3
-"""So many answers may each run into the time limit before no further one is tried."""
+_PATIENCE = 6.0
+"""Processor time that the answers of one batch may take to be checked, beside what each of them brings along."""
+_CHARACTER = 2e-5
+"""What each character of an answer brings along: many times what an ordinary schema takes for it."""
 
 
-def _bounded(check: Callable[[Any], str]) -> Callable[[Any], str]:
-    """``check`` within the bounds of a template: a pattern in a schema can take for ever over a text."""
-    slow: list[str] = []
+def _bounded(check: Callable[[Any], str]) -> Callable[[Any, int], str]:
+    """``check`` of a value that was so many characters, within the bounds of a template.
 
-    def bounded(value: Any) -> str:
-        if len(slow) < _SLOW:
-            try:
-                return attempt(check, value)
-            except SecurityError as error:
-                slow.append(f"the schema cannot be checked: {error}")
-            except Exception as error:  # such as jsonschema's own, of a number too large to divide
-                return f"the schema cannot be checked: {type(error).__name__}: {str(error)[:100]}"
-        return slow[-1]
+    A pattern in a schema can take for ever over a text.  Where some answers took all the time, no further one is tried.
+    """
+    allowance = Allowance(_PATIENCE)
+
+    def bounded(value: Any, size: int) -> str:
+        try:
+            with limited_memory():
+                return attempt(check, value, allowance=allowance, worth=EACH + size * _CHARACTER)
+        except SecurityError as error:
+            return f"the schema cannot be checked: {error}"
+        except Exception as error:  # such as jsonschema's own, of a number too large to divide
+            return f"the schema cannot be checked: {type(error).__name__}: {str(error)[:100]}"
 
     return bounded
 

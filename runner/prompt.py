@@ -19,7 +19,7 @@ from runner.bounds import MAX_TEXT, AbsentError, text_of
 from runner.errors import InvalidDocuments, Problem, RunnerError
 from runner.provider import Message, Part, Question
 from runner.sandbox import limited_memory, render, watched
-from runner.sources import Source, Sources, lookup, nearest
+from runner.sources import Source, Sources, lookup, nearest, short
 from runner.spec import Place, Spec, Template
 
 Row = Mapping[str, Any]
@@ -46,16 +46,18 @@ class Filler:
         """What ``error`` means to the template's author.  ``whose``: of which row, or of which spec."""
         if isinstance(error, RunnerError):
             return RunnerError(f"{whose}: {error.message}", where=str(self._place(error)), hint=error.hint)
-        message, hint = f"{error}" or type(error).__name__, ""
+        message, hint = short(error, 500) or type(error).__name__, ""
         if isinstance(error, AbsentError) and isinstance(error.of, dict):
             what = "column" if error.of is row else "key"
-            message = f"there is no {what} {error.name!r} among {_some(error.of)}"
-            hint = _METHODS.get(error.name) or nearest(error.name, error.of)
+            message = f"there is no {what} {_shown(error.name)} among {_some(error.of)}"
+            if isinstance(error.name, str):
+                hint = _METHODS.get(error.name) or nearest(error.name, error.of)
         return RunnerError(f"{whose}: {message}", where=str(self._place(error)), hint=hint)
 
     def _place(self, error: Exception) -> Place:
         sources = {source.name: source for source in self.sources}
-        source, line = self.sources[0], self.lines.get(getattr(error, "name", ""), 1)
+        name = getattr(error, "name", "")
+        source, line = self.sources[0], self.lines.get(name, 1) if isinstance(name, str) else 1
         trace = error.__traceback__
         while trace is not None:
             code, names = trace.tb_frame.f_code, trace.tb_frame.f_globals
@@ -351,6 +353,13 @@ def _is_address(tree: nodes.Template) -> bool:
 def _whose(row: Row, number: int, key: str | None) -> str:
     label = f" ({key} {str(row[key])[:80]!r})" if key is not None and key in row else ""
     return f"row {number:,}{label}"
+
+
+def _shown(name: object) -> str:
+    """What a template looked for, which need be no text at all."""
+    if isinstance(name, str):
+        return repr(short(name))
+    return repr(name) if isinstance(name, int | float | None) else f"<{type(name).__name__}>"
 
 
 def _some(columns: Mapping[str, Any]) -> str:

@@ -11,12 +11,14 @@ Jinja (`map`, `select`, `batch` …) give a list.
 
 from __future__ import annotations
 
+import math
 import operator
 import resource
 import signal
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from types import BuiltinMethodType, FrameType, MethodType
@@ -37,6 +39,10 @@ T = TypeVar("T")
 
 SECONDS = 2.0
 """Processor time that one rendering may take."""
+RATION = 6.0
+"""Processor time that all renderings of one command may take together, beside what each of them brings along."""
+EACH, CHARACTER = 0.01, 5e-8
+"""What one brings along: so much by itself, and for each character of its text.  No honest template takes longer."""
 MEMORY = 768 * 2**20
 """Bytes that the process may grow by while templates are rendered."""
 
@@ -235,16 +241,49 @@ class _TooSlow(BaseException):
     """Raised by the timer.  Not an Exception, so that nothing on the way takes it for its own."""
 
 
-def attempt(step: Callable[..., T], *args: Any) -> T:
+class Allowance:
+    """Processor time for many attempts together: ``seconds``, and what each of them brings along.
+
+    Without it, a thousand attempts that each stay just below the limit on one would take half an hour.
+    """
+
+    def __init__(self, seconds: float = math.inf) -> None:
+        self.left = seconds
+
+
+class _Ration:
+    current = Allowance()
+    """That of attempts which are given no other."""
+
+
+@contextmanager
+def rationed() -> Iterator[None]:
+    """Let all templates that are compiled and rendered in this block, a whole command, share RATION."""
+    before, _Ration.current = _Ration.current, Allowance(RATION)
+    try:
+        yield
+    finally:
+        _Ration.current = before
+
+
+_USED_UP = "what was tried before it took all the time that there is"
+
+
+def attempt(step: Callable[..., T], *args: Any, allowance: Allowance | None = None, worth: float = EACH) -> T:
     """``step(*args)``: what may run away, and is stopped while :func:`watched` and :func:`limited_memory` are on.
 
-    Raises SecurityError for more time, memory or recursion than is given.
+    Its time is taken from ``allowance``, to which it adds the seconds that it is ``worth``.  Raises SecurityError for
+    more time, memory or recursion than is given.
     """
+    allowance = allowance or _Ration.current
+    if allowance.left <= 0:
+        raise SecurityError(_USED_UP)
+    allowance.left += worth
     try:
         return step(*args)
-    except _TooSlow:
-        raise SecurityError(f"it takes more than {SECONDS:g} s") from None
-    except MemoryError:
+    except _TooSlow as slow:
+        raise SecurityError(f"{slow}") from None
+    except (MemoryError, SystemError):  # the latter where CPython had no room left to raise the former
         raise SecurityError("it takes too much memory") from None
     except RecursionError:
         raise SecurityError("it is nested too deeply, or calls itself without an end") from None
@@ -252,7 +291,9 @@ def attempt(step: Callable[..., T], *args: Any) -> T:
 
 def render(template: Template, variables: Mapping[str, Any]) -> str:
     """The text of ``template``.  Raises what Jinja raises, and what :func:`attempt` does."""
-    return attempt(_render, template, variables)
+    text = attempt(_render, template, variables)
+    _Ration.current.left += len(text) * CHARACTER
+    return text
 
 
 def _render(template: Template, variables: Mapping[str, Any]) -> str:
@@ -280,8 +321,16 @@ class _Guard:
             self._end()
 
 
+_LOOKS = 8
+_PAUSE, _SOON = SECONDS / _LOOKS, 0.001
+
+
+class _Clock:
+    next_look = _PAUSE
+    """What was left of the last pause: many short blocks are looked at as often as one that is as long as they all."""
+
+
 def _start_timer() -> Callable[[], object]:
-    looks = 8
     seen: FrameType | None = None
     count = 0
 
@@ -290,17 +339,23 @@ def _start_timer() -> Callable[[], object]:
         while frame is not None and frame.f_code is not attempt.__code__:
             frame = frame.f_back
         seen, count = frame, count + 1 if frame is not None and frame is seen else 0
-        if count >= looks:
+        if frame is None:
+            return
+        allowance = frame.f_locals["allowance"] or _Ration.current
+        allowance.left -= _PAUSE
+        if count >= _LOOKS or allowance.left <= 0:
             seen = None
-            raise _TooSlow
+            raise _TooSlow(f"it takes more than {SECONDS:g} s" if count >= _LOOKS else _USED_UP)
 
     def stop() -> None:
         signal.setitimer(signal.ITIMER_PROF, 0)
+        used = time.process_time() - began  # the timer itself tells what is left too coarsely
+        _Clock.next_look = max((_Clock.next_look - used) % _PAUSE, _SOON)
         if threading.current_thread() is threading.main_thread():  # a forgotten generator may be closed elsewhere
             signal.signal(signal.SIGPROF, before)
 
-    before = signal.signal(signal.SIGPROF, look)
-    signal.setitimer(signal.ITIMER_PROF, SECONDS / looks, SECONDS / looks)
+    before, began = signal.signal(signal.SIGPROF, look), time.process_time()
+    signal.setitimer(signal.ITIMER_PROF, _Clock.next_look, _PAUSE)
     return stop
 
 
@@ -320,7 +375,7 @@ _TIMER, _MEMORY = _Guard(_start_timer), _Guard(_limit_memory)
 
 
 def watched() -> AbstractContextManager[None]:
-    """Stop any :func:`attempt` in this block that takes more than SECONDS of processor time.
+    """Stop any :func:`attempt` in this block that takes more than SECONDS of processor time, or than is allowed it.
 
     One timer looks now and then whether it finds the same attempt again, so that a row costs nothing; what happens
     between attempts may take as long as it likes.  Only the main thread can be interrupted: elsewhere it does nothing.

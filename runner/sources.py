@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
+from itertools import islice
 from types import CodeType
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from jinja2.parser import Parser
 
 from runner.bounds import MAX_BITS, filters, refuse, tests
 from runner.errors import Problem, RunnerError
-from runner.sandbox import FUNCTIONS, Sandbox, attempt
+from runner.sandbox import EACH, FUNCTIONS, Sandbox, attempt
 from runner.spec import Place, Spec, Template
 
 MAX_SOURCE = 256 * 2**10
@@ -25,6 +26,10 @@ MAX_SOURCE = 256 * 2**10
 MAX_NODES = 10_000
 """Nodes of one template's syntax tree: compiling takes some 0.1 ms for each."""
 MAX_SOURCES = 64
+MAX_PROBLEMS = 100
+"""Of one template; who has more has made one mistake a hundred times."""
+_WORTH = EACH / 4
+"""Seconds that each of the four steps of compiling a template adds to those that all templates may take."""
 
 VARIABLES = frozenset({"row", "vars", "name"})
 _IN_PLACES = frozenset({"loop", "self", "super", "caller"})
@@ -99,7 +104,7 @@ class Sources:
             self._add(name, template.source, template.place, expression=template is spec.input.where)
         known = frozenset().union(*(source.compiled.defines for source in self.by_name.values()))
         for source in self.by_name.values():
-            self.problems += _problems(source, spec, known)
+            self.problems += _problems_of(source, spec, known)
         texts = {name: source.text for name, source in self.by_name.items()}
         self._environment = Sandbox(texts, {"vars": dict(spec.vars), "name": spec.name})
 
@@ -137,16 +142,31 @@ class Sources:
             self._add(used, text, Place(used))
 
 
+def _problems_of(source: Source, spec: Spec, known: frozenset[str]) -> list[Problem]:
+    """The first MAX_PROBLEMS of a template's problems, looked for within its time."""
+    found: list[Problem] = []
+    try:
+        attempt(lambda: found.extend(islice(_problems(source, spec, known), MAX_PROBLEMS)), worth=_WORTH)
+    except SecurityError as error:
+        found.append(source.problem(1, _unreadable(error)))
+    return found
+
+
+def _unreadable(error: Exception) -> str:
+    why = error.message if isinstance(error, TemplateSyntaxError | SecurityError) else f"{error}"
+    return f"the template cannot be read: {short(why, 500)}"
+
+
 def _problems(source: Source, spec: Spec, known: frozenset[str]) -> Iterator[Problem]:
     for finding in source.compiled.findings:
         yield source.problem(*finding)
     for line, name in source.compiled.vars:
         if name not in spec.vars:
-            yield source.problem(line, f"`vars` has no {name!r}", nearest(name, spec.vars))
+            yield source.problem(line, f"`vars` has no {short(name)!r}", nearest(name, spec.vars))
     for line, name in source.compiled.names:
         if name not in known:
-            hint = f"a column is written row.{name}, a variable vars.{name}"
-            yield source.problem(line, f"a template does not know {name!r}, only row, vars and name", hint)
+            hint = f"a column is written row.{short(name)}, a variable vars.{short(name)}"
+            yield source.problem(line, f"a template does not know {short(name)!r}, only row, vars and name", hint)
 
 
 @lru_cache(maxsize=16)
@@ -158,16 +178,15 @@ def compiled(name: str, text: str, expression: bool = False) -> Compiled:
         if len(text) > MAX_SOURCE:
             refuse(f"it is longer than {MAX_SOURCE // 2**10} KiB")
         environment = Sandbox({}, {})
-        tree = attempt(_parse_expression if expression else _parse, environment, text)
-        findings = attempt(_misuses, tree)
-        return attempt(_compiled, environment, tree, name, findings)
+        tree = attempt(_parse_expression if expression else _parse, environment, text, worth=_WORTH)
+        findings = attempt(_misuses, tree, worth=_WORTH)
+        return attempt(_compiled, environment, tree, name, findings, worth=_WORTH)
     except Exception as error:
         if findings:
             return Compiled(tuple(findings), empty)
         line = error.lineno if isinstance(error, TemplateSyntaxError) else 1
-        why = error.message if isinstance(error, TemplateSyntaxError | SecurityError) else str(error)
         hint = "`where` is a bare expression, without {{ }}" if expression and "{{" in text else ""
-        return Compiled((Finding(line, f"the template cannot be read: {why}", hint),), empty)
+        return Compiled((Finding(line, _unreadable(error), hint),), empty)
 
 
 def _parse(environment: Sandbox, text: str) -> nodes.Template:
@@ -218,14 +237,16 @@ def _misuses(tree: nodes.Template) -> list[Finding]:
             refuse(f"it has more than {MAX_NODES:,} parts")
         if problem := _misuse(node):
             found.append(Finding(node.lineno, *problem))
+        if len(found) >= MAX_PROBLEMS:
+            break
     return found
 
 
 def _misuse(node: nodes.Node) -> tuple[str, str] | None:
     if isinstance(node, nodes.Filter) and node.name not in filters:
-        return f"there is no filter {node.name!r} in a prompt's template", nearest(node.name, filters)
+        return f"there is no filter {short(node.name)!r} in a prompt's template", nearest(node.name, filters)
     if isinstance(node, nodes.Test) and node.name not in tests:
-        return f"there is no test {node.name!r} in a prompt's template", nearest(node.name, tests)
+        return f"there is no test {short(node.name)!r} in a prompt's template", nearest(node.name, tests)
     if isinstance(node, nodes.EvalContextModifier):
         return "`autoescape` has no place in a prompt: nothing is escaped", ""
     if isinstance(node, nodes.Name) and node.name in ("varargs", "kwargs"):
@@ -289,6 +310,18 @@ def _definitions(tree: nodes.Template) -> Iterator[str]:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """ "did you mean …?", or "" where nothing is near."""
-    close = get_close_matches(str(name), list(map(str, known)), n=1)
+    """ "did you mean …?", or "" where nothing is near.  No long name is compared, for that takes quadratic time."""
+    if len(name) > _LONG:
+        return ""
+    names = [other for other in map(str, islice(known, _MOST)) if len(other) <= _LONG]
+    close = get_close_matches(name, names, n=1)
     return f"did you mean {close[0]!r}?" if close else ""
+
+
+_LONG, _MOST = 64, 1_000
+
+
+def short(text: object, most: int = 80) -> str:
+    """As much of a text as a message holds."""
+    shown = f"{text}"
+    return shown if len(shown) <= most else f"{shown[: most - 1]}…"

@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner.edge.files import TEMPORARY, sweep
+from runner.edge.files import TEMPORARY, naming, sweep
 from runner.edge.world import World
 from runner.errors import Interrupted
 from runner.rendering import Row, changed
@@ -46,12 +46,16 @@ def spool(world: World, resolved: Resolved) -> Generator[ShardFile, None, None]:
         for shard in shards_of(world, resolved):
             # A name of its own: another run may be writing the same shard.
             path = folder / f"{TEMPORARY}{shard.digest[:16]}-{world.unique()}.jsonl"
-            with path.open("wb", buffering=1 << 20) as file:
-                for identity in shard:
-                    found, line = next(lines, (b"", b""))
-                    if found != identity:
-                        raise changed(resolved.batch.spec)
-                    file.write(line)
+            try:
+                with naming(path), path.open("wb", buffering=1 << 20) as file:
+                    for identity in shard:
+                        found, line = next(lines, (b"", b""))
+                        if found != identity:
+                            raise changed(resolved.batch.spec)
+                        file.write(line)
+            except BaseException:
+                path.unlink(missing_ok=True)  # a full disk needs the room
+                raise
             yield ShardFile(shard, path)
 
 

@@ -45,8 +45,8 @@ class Coverage:
     rows: int
     requests: int
     needs: tuple[str, ...]
-    attempts: int
-    """What `retry.attempts` was: a greater one may allow more."""
+    attempts: int = 0
+    """What `retry.attempts` was: a greater one may allow more.  0 is unknown: the first documents did not say."""
     revision: str = ""
     """Blob with the template and one rendered example, "" when they are dropped."""
     current: bool = True

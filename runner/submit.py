@@ -102,7 +102,7 @@ class Submission:
         total = sum(resolved.demand.shards for resolved in batches)
         sent = 0
         with _Heartbeat(self._world, self._journal), closing(self._items(batches)) as items:
-            while group := list(islice(items, AT_ONCE)):
+            while group := _group(items):
                 self._send(group)
                 sent += len(group)
                 self._world.progress("submitting", sent, total)
@@ -336,6 +336,18 @@ class Submission:
     def _refuse(self, spec: str, error: RunnerError) -> None:
         self.report.note(spec, "refused", error.message)
         self.report.errors.append(error)
+
+
+def _group(items: Iterator[_Item]) -> list[_Item]:
+    """The next few; if one of them cannot be spooled, the others leave nothing behind on what may be a full disk."""
+    group: list[_Item] = []
+    try:
+        group.extend(islice(items, AT_ONCE))  # which keeps those that came before an error
+    except BaseException:
+        for item in group:
+            item.file.path.unlink(missing_ok=True)
+        raise
+    return group
 
 
 def _alive(task: Task | None) -> bool:

@@ -7,15 +7,19 @@ import json
 import shutil
 import tempfile
 import urllib.request
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import helpers
+import pytest
 import yaml
-from helpers import call
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from test_state import histories
 
 from benchmarks.faults.nursery import KILLED, Ended, Nursery, Order
 from benchmarks.faults.places import KEYS, TROUBLES
@@ -24,6 +28,9 @@ from benchmarks.faults.timeline import CLOCK, Timeline
 from runner.load import load
 from runner.simulator.memory import Memory
 from runner.simulator.server import Simulator
+from runner.state import Collected, Event, State, Submitted, Unreadable, dump, fold
+from runner.state import load as load_state
+from runner.task import BEGUN, COLLECTED, ENDED, OPEN, STAGED
 
 QUESTIONS = [f"question {number}?" for number in range(6)]
 NAMES = ("alpha", "beta")
@@ -88,6 +95,10 @@ class Project:
         finally:
             memory.close()
 
+    def state(self) -> State:
+        path = self.root / ".runner/state.json"
+        return load_state(path.read_bytes()) if path.exists() else State()
+
     def output(self, name: str) -> list[Any]:
         return [json.loads(line) for line in (self.root / f"outputs/{name}.jsonl").read_text().splitlines()]
 
@@ -95,6 +106,28 @@ class Project:
         self.simulator.stop()
         self.nursery.close()
         shutil.rmtree(self.folder)
+
+
+COURSE = (BEGUN, STAGED, OPEN, ENDED, COLLECTED)
+"""What a task goes through if nothing goes wrong."""
+
+
+def unsound(state: State) -> Iterator[str]:
+    """What cannot be so, whatever has happened."""
+    for task in state.tasks.values():
+        been = COURSE.index(task.phase) if task.phase in COURSE else 0
+        facts = (
+            (been < 1 or task.staged_at is not None, "is staged at no time"),
+            (been < 2 or bool(task.remote_id and task.started_at is not None), "is open under no id"),
+            (been < 3 or bool(task.ending and task.ended_at is not None), "has ended in no way"),
+            (been < 4 or bool(task.results and task.outcomes), "is collected without its results"),
+            (been < 4 or sum(task.counts) == task.requests, "does not add up"),
+            (bool(task.claim) == (task.phase in (BEGUN, STAGED)), "is claimed where there is nothing to claim"),
+        )
+        yield from (f"{task.id} {what}" for holds, what in facts if not holds)
+    for name, batch in state.batches.items():
+        if batch.covered and batch.covered.current and not state.tasks.keys() >= set(batch.covered.needs):
+            yield f"{name} relies on tasks that are gone"
 
 
 class Life(RuleBasedStateMachine):
@@ -105,6 +138,8 @@ class Life(RuleBasedStateMachine):
         self.project = Project()
         self.asked: dict[str, list[str]] = {}
         self.prompts: dict[str, str] = {}
+        self.may_be_paid: Counter[tuple[str, str]] = Counter()
+        """Beyond once: a person asked for it."""
 
     @initialize(questions=rows)
     def begin(self, questions: list[str]) -> None:
@@ -169,6 +204,24 @@ class Life(RuleBasedStateMachine):
     def retry(self, name: str) -> None:
         assert self.project.run("retry", name).code in (0, 1)
 
+    @rule(name=names)
+    def retry_all(self, name: str) -> None:
+        """What was answered is asked once more, and paid once more: the one way to pay for something again."""
+        before = set(self.project.paid())
+        if self.project.run("retry", name, "--all").code == 0:
+            self.may_be_paid.update(before)
+
+    @invariant()
+    def nothing_is_paid_twice(self) -> None:
+        beyond = Counter(self.project.paid()) - Counter(dict.fromkeys(self.project.paid(), 1))
+        assert beyond <= self.may_be_paid
+
+    @invariant()
+    def the_state_is_sound(self) -> None:
+        state = self.project.state()
+        assert load_state(dump(state)) == state
+        assert [*unsound(state)] == []
+
     @rule(seconds=st.sampled_from([1.0, 100.0, 2_000.0]))
     def let_time_pass(self, seconds: float) -> None:
         self.project.timeline.advance(seconds)
@@ -198,12 +251,72 @@ class Life(RuleBasedStateMachine):
             lines = self.project.output(name)
             assert [line["status"] for line in lines] == ["succeeded"] * len(questions)
             assert [line["text"].partition("to: ")[2] for line in lines] == wanted
-        paid = self.project.paid()
-        assert len(paid) == len(set(paid))
+        self.nothing_is_paid_twice()
 
 
 TestLife = Life.TestCase
 TestLife.settings = settings(max_examples=6, stateful_step_count=14, deadline=None)
+
+
+@settings(max_examples=50)
+@given(histories())
+def test_every_prefix_of_a_history_is_sound(events: list[Event]) -> None:
+    """Not only what comes of a project's life: whatever several runs could write, in whatever order."""
+    state = State("L")
+    for event in events:
+        state = fold(state, worded(event))
+        assert [*unsound(state)] == []
+
+
+def worded(event: Event) -> Event:
+    """With a provider that has an id for what it took, and results for what it finished."""
+    match event:
+        case Submitted(remote_id=""):
+            return replace(event, remote_id="r-1")
+        case Collected():
+            return replace(event, results=event.results or "res", outcomes=event.outcomes or "out")
+    return event
+
+
+# ---- the first documents ---------------------------------------------------------------------------------------------
+
+FIRST = (Path(__file__).parent / "cases/state/first.json").read_bytes()
+"""Written by the first version that wrote any: one batch published, another under way."""
+
+
+def test_a_first_document_is_read() -> None:
+    """It does not say how often a request could be asked, so that its batches are looked at anew; and nothing is lost
+    when it is written again."""
+    state = load_state(FIRST)
+    assert {id: task.phase for id, task in state.tasks.items()} == {
+        "t-5ad387817004": OPEN,
+        "t-78f08bb360b2": COLLECTED,
+    }
+    assert [batch.covered and batch.covered.attempts for batch in state.batches.values()] == [0, 0]
+    assert load_state(dump(state)) == state
+    assert [*unsound(state)] == []
+
+
+def test_a_project_goes_on_from_a_first_document(tmp_path: Path) -> None:
+    """What its version had answered is not asked again, whatever `retry.attempts` says now."""
+    project = helpers.Project(tmp_path)
+    project.spec(rows=3)
+    project.finish()
+    state = project.state()
+    del state["batches"]["job"]["covered"]["attempts"]
+    project.write(".runner/state.json", json.dumps(state))
+    assert project.plan()["changes"] == []
+    project.rows(4)
+    project.finish()
+    assert project.bill()["requests"] == 4
+    assert project.state()["batches"]["job"]["covered"]["attempts"] == 3
+
+
+@pytest.mark.parametrize("length", range(0, len(FIRST) - 3, 97))
+def test_a_document_that_was_cut_off(length: int) -> None:
+    """A clear error at any length, and no half of a state."""
+    with pytest.raises(Unreadable, match="the state document"):
+        load_state(FIRST[:length])
 
 
 # ---- how a spec is written -------------------------------------------------------------------------------------------
@@ -212,20 +325,22 @@ SPEC: dict[str, Any] = {
     "version": 1,
     "name": "job",
     "provider": "demo",
-    "model": {"select": {"family": "Qwen3", "prefer": "cheapest"}},
+    "model": {"select": {"family": "Qwen3", "context": ">=32k", "prefer": "cheapest"}},
     "input": {"path": "rows.jsonl", "key": "id"},
     "prompt": {"system": "Be kind.", "user": "{{ row.q }} {{ vars.style }}"},
     "vars": {"style": "brief", "tone": "dry"},
     "parameters": {"temperature": 0, "max_tokens": 64},
 }
-DEFAULTS: dict[str, Any] = {
-    "wait": {"max": "24h", "give_up": "48h"},
-    "retry": {"attempts": 3},
-    "samples": 1,
-    "on_remove": "keep",
-    "output": {"path": "outputs/{{ name }}.jsonl"},
+SIZES = (">=32k", ">= 32000", ">=32.0k", ">=0.032M")
+DAYS = (("24h", "48h"), ("1d", "2d"), ("1440m", "2880m"), ("86400s", "48h"))
+DEFAULTS: dict[str, list[Any]] = {
+    "wait": [{"max": one, "give_up": two} for one, two in DAYS],
+    "retry": [{"attempts": 3}, {}],
+    "samples": [1],
+    "on_remove": ["keep"],
+    "output": [{"path": "outputs/{{ name }}.jsonl"}, {"path": "outputs/job.jsonl"}],
 }
-"""What is so where a spec says nothing."""
+"""What is so where a spec says nothing, in several spellings."""
 
 
 def shuffled(draw: Callable[[Any], Any], value: Any) -> Any:
@@ -238,7 +353,8 @@ def shuffled(draw: Callable[[Any], Any], value: Any) -> Any:
 @st.composite
 def spellings(draw: Callable[[Any], Any]) -> str:
     """The one spec, written in many ways."""
-    said = {key: DEFAULTS[key] for key in draw(st.sets(st.sampled_from(sorted(DEFAULTS))))}
+    said = {key: draw(st.sampled_from(DEFAULTS[key])) for key in draw(st.sets(st.sampled_from(sorted(DEFAULTS))))}
+    said["model"] = {"select": {"family": "Qwen3", "context": draw(st.sampled_from(SIZES)), "prefer": "cheapest"}}
     document = shuffled(draw, SPEC | said)
     if draw(st.booleans()):
         text = json.dumps(document, indent=draw(st.sampled_from([None, 2])))
@@ -257,13 +373,13 @@ def told(root: Path, text: str) -> tuple[dict[str, Any], str]:
     """All that it says, without where it says so, and the requests that it makes."""
     spec = read(root, text)
     said = {key: value for key, value in vars(spec).items() if key not in ("place", "places", "messages")}
-    return said, call("-C", str(root), "render", "job").out
+    return said, helpers.call("-C", str(root), "render", "job").out
 
 
 @given(text=spellings())
 @settings(max_examples=40)
 def test_how_a_spec_is_written_makes_no_difference(tmp_path_factory: Any, text: str) -> None:
-    """Key order, defaults written out, flow or block style, JSON or YAML, and either newline: the same spec."""
+    """Key order, defaults written out, units, flow or block style, JSON or YAML, either newline: the same spec."""
     root = tmp_path_factory.getbasetemp() / "spellings"
     (root / "specs").mkdir(parents=True, exist_ok=True)
     (root / "runner.yaml").write_text("version: 1\nproviders: {demo: {type: simulator}}\n")

@@ -29,9 +29,16 @@ FILES = {
 }
 
 
+def load_template(name: str) -> str:
+    try:
+        return FILES[name]
+    except KeyError:
+        raise RunnerError(f"there is no template {name[:80]!r}") from None
+
+
 def prompt_of(source: str) -> Prompt:
     spec = Spec("a", Place("a.yaml"), "demo", Selector(id="m"), Input("r.csv"), text=Template(source, Place("a.yaml")))
-    return compile_prompt(spec, load=FILES.__getitem__, image=str)
+    return compile_prompt(spec, load=load_template, image=str)
 
 
 def rendered(source: str, row: Mapping[str, Any] = ROW) -> str:

@@ -20,7 +20,7 @@ from random import Random
 from typing import IO, Any
 
 from benchmarks.fuzzing.target import Broken, Target
-from benchmarks.fuzzing.targets import TARGETS
+from benchmarks.fuzzing.targets import opener
 
 SECONDS = 20
 """Of wall time for one input: what any command on a hostile spec may take."""
@@ -32,7 +32,7 @@ MEMORY = 2**30
 class Order:
     """Inputs of ``target`` from the ``start``-th on: ``count`` of them, or as many as ``seconds`` allow.
 
-    ``replay``: the one file to take in their place.
+    ``replay``: the one file to take in their place.  ``patience``: seconds of wall time for one input.
     """
 
     target: str
@@ -41,6 +41,7 @@ class Order:
     count: int = 0
     seconds: float = 0.0
     replay: str = ""
+    patience: float = SECONDS
 
     def dumped(self) -> str:
         return json.dumps(asdict(self))
@@ -57,7 +58,7 @@ def main(order: Order) -> None:
     os.dup2(2, 1)  # what a command prints is not what this process says
     with tempfile.TemporaryDirectory(prefix="runner-fuzz-") as folder:
         os.environ["HOME"] = folder
-        with TARGETS[order.target](Path(folder)) as target:
+        with opener(order.target)(Path(folder)) as target:
             _limit_memory()
             _run(target, order, out)
     print(json.dumps({"done": True}), file=out)
@@ -71,7 +72,7 @@ def _run(target: Target, order: Order, out: IO[str]) -> None:
     while number < order.start + order.count if order.count else time.monotonic() < end:
         print(json.dumps({"at": number}), file=out)
         data = Path(order.replay).read_bytes() if order.replay else drawn(target, order, number)
-        signal.setitimer(signal.ITIMER_REAL, SECONDS)
+        signal.setitimer(signal.ITIMER_REAL, order.patience)
         kind, what = _kind_of(target, data)
         signal.setitimer(signal.ITIMER_REAL, 0)
         if kind:
@@ -93,7 +94,10 @@ def _kind_of(target: Target, data: bytes) -> tuple[str, str]:
 
 
 def _limit_memory() -> None:
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except OSError:  # not Linux, where it is not known how much there is
+        return
     limit = pages * resource.getpagesize() + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
 

@@ -7,9 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from benchmarks.fuzzing.target import BELIEVED, LOST
 KINDS = ("tracebacks", "hangs", "over memory", LOST, BELIEVED)
 MOST = 20
 """Broken promises after which a target is left alone: they are likely to be one and the same."""
+SURROUNDINGS = {"MALLOC_ARENA_MAX": "1", "SSL_CERT_FILE": "", "SSL_CERT_DIR": os.devnull, "TZ": "UTC"}
+"""Memory is reserved once for all threads, so that the bound means what it says; nobody's certificates are read."""
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -71,35 +73,36 @@ def keep(order: Order) -> Tally:
 
 def _live(order: Order, tally: Tally) -> tuple[int, bool]:
     """One life of the child.  Returns the number of the last input that it began, and whether it came to the end."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.fuzzing.child", order.dumped()],
-        cwd=ROOT,
-        env={**os.environ, **_SURROUNDINGS},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-    )
-    at, finished, told = order.start - 1, False, set()
-    with _drained(process) as errors:
+    at, finished, told = order.start - 1, False, -1
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.fuzzing.child", order.dumped()],
+            cwd=ROOT,
+            env={**os.environ, **SURROUNDINGS},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
         assert process.stdout is not None
-        for line in process.stdout:
-            said = json.loads(line)
-            finished = finished or "done" in said
-            if "broken" in said:
-                tally.breaches.append(Breach(order.target, said["at"], said["broken"], said["what"]))
-                told.add(said["at"])
-            elif "at" in said:
-                at = said["at"]
-                tally.inputs += 1
-            if len(tally.breaches) >= MOST:
-                process.kill()
-                break
-    code = process.wait()
+        with process.stdout as said_so_far:
+            for line in said_so_far:
+                said = json.loads(line)
+                finished = finished or "done" in said
+                if "broken" in said:
+                    tally.breaches.append(Breach(order.target, said["at"], said["broken"], said["what"]))
+                    told = said["at"]
+                    if len(tally.breaches) >= MOST:
+                        process.kill()
+                elif "at" in said:
+                    at = said["at"]
+                    tally.inputs += 1
+        code = process.wait()
+        errors.seek(0)
+        last_words = errors.read()[-4_000:].decode(errors="replace")
     if at < order.start:
-        raise RuntimeError(f"{order.target} did not begin: {code}\n{errors()[-4_000:]}")
-    if not finished and at not in told and len(tally.breaches) < MOST:
+        raise RuntimeError(f"{order.target} did not begin, and ended with {code}\n{last_words}")
+    if not finished and at != told and len(tally.breaches) < MOST:
         kind = "hangs" if code == -signal.SIGALRM else "tracebacks"
-        tally.breaches.append(Breach(order.target, at, kind, f"the process ended with {code}\n{errors()[-4_000:]}"))
+        tally.breaches.append(Breach(order.target, at, kind, f"the process ended with {code}\n{last_words}"))
     return at, finished

@@ -33,14 +33,18 @@ def nested(depth: int, kind: str = "[") -> Raw:
     return Raw(opening * depth + "1" + closing * depth)
 
 
-GARBAGE = tuple(
-    Raw(text) for text in ("null", "true", "[]", "{}", '""', "-1", "1e999", "-1e999", "NaN", "9" * 400, "0.5")
-) + (nested(200), nested(200, "{"))
+GARBAGE = (
+    *(Raw(text) for text in ("null", "true", "[]", "{}", '""', "-1", "1e999", "-1e999", "NaN", "9" * 400, "0.5")),
+    *(nested(200, kind) for kind in "[{"),
+)
 """What no reply says in earnest in the place of an id, a status, a name, a time or a count."""
 
 WICKED = (
     *GARBAGE,
-    *(Raw(text) for text in ("false", "0", "1", "1e308", "Infinity", "1" * 5_000, "[[]]", "[null]", '{"":null}', "2e9")),
+    *(
+        Raw(text)
+        for text in ("false", "0", "1", "1e308", "Infinity", "1" * 5_000, "[[]]", "[null]", '{"":null}', "2e9")
+    ),
     *(Raw(text) for text in ('"\\ud800"', '"\\u0000"', '"\\u202e\\u0007"', '"\\n"', '" "', '"-1"', '"1e999"', '"٣"')),
     *(Raw(text) for text in ('"2024-13-45"', '"0001-01-01T00:00:00+23:59"', '"9999-12-31T23:59:59-23:59"')),
     *(Raw(text) for text in ('"http://["', '"https://127.0.0.1:99999/"', '"file:///etc/passwd"', '"../../etc/passwd"')),
@@ -69,9 +73,31 @@ PAGES = (
 """Bodies in the place of a good one: pages for people, nothing, something of another kind."""
 
 TOKENS = (
-    *(b"{", b"}", b"[", b"]", b",", b":", b'"', b"\\", b"\n", b"\r\n", b"\0", b"\t", b" ", b"'", b"null", b"NaN", b"1e999"),
+    *(
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b",",
+        b":",
+        b'"',
+        b"\\",
+        b"\n",
+        b"\r\n",
+        b"\0",
+        b"\t",
+        b" ",
+        b"'",
+        b"null",
+        b"NaN",
+        b"1e999",
+    ),
     *(b"\xff", b"\xc3\x28", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\\ud800", b"\\u0000", b"9" * 400, b"-1", b"[" * 500),
 )
+
+
+LARGEST = 4_000_000
+"""Bytes of one input."""
 
 
 # ---- bytes ---------------------------------------------------------------------------------------------------------
@@ -80,7 +106,7 @@ TOKENS = (
 def mutated_bytes(rng: Random, data: bytes, others: Sequence[bytes] = (), tokens: Sequence[bytes] = TOKENS) -> bytes:
     """``data`` after a few random changes.  ``others`` lend their parts."""
     for _ in range(rng.choice((1, 1, 1, 2, 3, 8))):
-        data = rng.choice(_BYTE_CHANGES)(rng, data, others or (data,), tokens)
+        data = rng.choice(_BYTE_CHANGES)(rng, data, others or (data,), tokens)[:LARGEST]
     return data
 
 
@@ -143,16 +169,16 @@ def mutated_value(rng: Random, value: Any, wicked: Sequence[Any] = WICKED, *, ti
 
 
 def with_garbage(rng: Random, value: Any) -> Any:
-    """A copy with one node that says nothing, or is not there.  A list is never emptied: that would say something."""
+    """A copy with one node that says nothing.
+
+    A list is never emptied, nor null, which some platforms write for an empty one: that would say something.
+    """
     value = _copied(value)
     places = [(holder, key) for holder, key in _places(value) if not isinstance(holder, list)]
     if not places:
         return Raw(rng.choice(GARBAGE).text)
     holder, key = rng.choice(places)
-    if rng.random() < 0.2:
-        del holder[key]
-        return value
-    fitting = [one for one in GARBAGE if not (one.text == "[]" and isinstance(holder[key], list))]
+    fitting = [one for one in GARBAGE if not (one.text in ("[]", "null") and isinstance(holder[key], list))]
     holder[key] = rng.choice(fitting)
     return value
 
@@ -186,10 +212,14 @@ def _changed(rng: Random, value: Any, wicked: Sequence[Any]) -> Any:
     elif change == 7:
         del holder[key]
     elif change == 8:
-        holder[key] = rng.choice(([old], {"": old}, json.dumps(spelt(old)), [old] * 300))
+        holder[key] = rng.choice(
+            ([old], {"": old}, json.dumps(spelt(old)), [old] * (300 if len(spelt(old)) < 2_000 else 1))
+        )
     elif change == 9:
         other, at = rng.choice(places)
         holder[key] = _copied(other[at])
+    elif isinstance(old, str) and old.startswith("{") and (inner := value_of(old.encode("utf-8", "replace"))):
+        holder[key] = spelt(_changed(rng, inner, wicked))[:LARGEST]
     elif change == 10 and isinstance(holder, dict):
         holder[rng.choice(("", "id", "name", "unknown", "\ud800", "x" * 5_000, key + " "))] = old
     elif isinstance(old, dict):
@@ -215,9 +245,23 @@ def written(value: Any) -> bytes:
 
 def mutated_json(rng: Random, data: bytes, others: Sequence[bytes] = ()) -> bytes:
     """A JSON text, changed in its bytes or in its value."""
-    if rng.random() < 0.3:
+    value = value_of(data)
+    if value is None or rng.random() < 0.3:
         return mutated_bytes(rng, data, others)
-    return written(mutated_value(rng, json.loads(data)))
+    try:
+        return written(mutated_value(rng, value))[:LARGEST]
+    except RecursionError:  # it was nested deeply before
+        return mutated_bytes(rng, data, others)
+
+
+def value_of(data: bytes) -> Any:
+    """The JSON value that ``data`` spells; None where it spells none, or one that is nested too deeply."""
+    if data.count(b"[") + data.count(b"{") > 50_000:
+        return None
+    try:
+        return _copied(json.loads(data))
+    except (ValueError, RecursionError):
+        return None
 
 
 def mutated_lines(rng: Random, data: bytes, others: Sequence[bytes] = ()) -> bytes:

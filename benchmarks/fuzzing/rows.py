@@ -18,7 +18,7 @@ from runner.edge.rows import read
 from runner.errors import RunnerError
 
 ROWS: list[dict[str, Any]] = [
-    {"id": "1", "q": 'one, "two"', "n": 1, "x": 0.5, "deep": {"a": [1, None, True]}},
+    {"id": "1", "q": 'one, "two"', "n": 1, "x": 0.5, "deep": {"a": [1, None, 3]}},
     {"id": "2", "q": "zwei\nZeilen", "n": -7, "x": 1e9, "deep": {"a": []}},
     {"id": "3", "q": "三 😀", "n": 2**40, "x": -0.0, "deep": {"a": [None]}},
 ]

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+TRACEBACK = "tracebacks"
+MEMORY = "over memory"
 LOST = "states lost"
 BELIEVED = "garbage believed"
 
 
 class Broken(Exception):
-    """A promise that an input broke, though nothing was raised.  ``kind``: LOST or BELIEVED."""
+    """A promise that an input broke, though nothing was raised.  ``kind``: one of the words above."""
 
     def __init__(self, kind: str, what: str) -> None:
         super().__init__(what)

@@ -49,8 +49,10 @@ def validate(context: Context, format: str) -> None:
     """Report every problem of every file, offline."""
     from runner.load import find_root, problems
     from runner.report.text import github_lines, json_line, problem_lines
+    from runner.sandbox import rationed
 
-    found = problems(find_root(context.start))
+    with rationed():
+        found = problems(find_root(context.start))
     if format == "json":
         click.echo(json_line({"problems": [vars(problem) for problem in found]}))
     elif format == "github":
@@ -246,12 +248,14 @@ def status(context: Context, watch: bool, as_json: bool) -> None:
 def cancel(context: Context, name: str) -> None:
     """Stop what runs of spec NAME (a glob), and ask nothing of it again before `retry`."""
     from runner.operate import cancel as cancel_batches
+    from runner.report.text import plain
 
     with open_project(context) as (world, specs, journal):
         found = cancel_batches(world, journal, names_like(specs, journal, name))
     for one in found:
         word = {"done": "cancelled", "refused": "not cancelled", "unsure": "perhaps cancelled"}[one.outcome]
-        show.say([f"{one.task.batch}: task {one.task.id} {word}" + (f": {one.detail}" if one.detail else "")])
+        told = f"{one.task.batch}: task {one.task.id} {word}" + (f": {one.detail}" if one.detail else "")
+        show.say([plain(told)])
     show.say([f"Nothing more is submitted for {name} before `runner retry {name}`."])
 
 

@@ -34,10 +34,11 @@ def open_world(context: Context) -> Iterator[tuple[World, list[Spec]]]:
     """The project that the options point at; what it opens is closed again.  Raises RunnerError."""
     from runner.connect import connect
     from runner.load import find_root, load
+    from runner.sandbox import rationed
 
     root = find_root(context.start)
-    project, specs = load(root)
-    with ExitStack() as closing:
+    with rationed(), ExitStack() as closing:
+        project, specs = load(root)
         world = connect(root, project, closing)
         world.progress = show.Progress()
         closing.callback(lambda: tidy(world))

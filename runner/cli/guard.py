@@ -42,11 +42,19 @@ def guarded() -> int:
 
 def disk_error(error: OSError) -> RunnerError:
     """What the disk refused, in words.  State is written whole or not at all, so that it is as it was."""
-    what = f"{error.filename}: " if error.filename else ""
+    what = error.filename or ("standard output" if _while_printing(error) else "")
     return RunnerError(
-        f"{what}{error.strerror or error}",
+        f"{what}: {error.strerror or error}" if what else str(error.strerror or error),
         hint="The state is as it was last written.  Mend the cause and run the same command again to go on.",
     )
+
+
+def _while_printing(error: OSError) -> bool:
+    """Whether it was our words that found no room: a stream has no name that an error could carry."""
+    frame = error.__traceback__
+    while frame and frame.tb_next:
+        frame = frame.tb_next
+    return frame is not None and frame.tb_frame.f_code is click.echo.__code__
 
 
 def _bug(error: Exception) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -13,6 +14,9 @@ INTERRUPTED = 130
 def main() -> None:
     """Run the command line and exit."""
     signal.signal(signal.SIGTERM, _terminate)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # in a locale that lacks a character, nothing may end in a traceback
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     code = _run()
     for stream in (sys.stdout, sys.stderr):
         try:

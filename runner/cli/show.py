@@ -38,8 +38,11 @@ def say(lines: Iterable[str]) -> None:
         click.echo(line, color=True)
 
 
-def warn(line: str) -> None:
-    click.echo(_paint_error(line, fg="yellow"), err=True, color=True)
+def warn(text: str) -> None:
+    """Something to know, on stderr, whose words may come from elsewhere."""
+    from runner.report.text import plain_lines
+
+    click.echo(_paint_error("\n".join(plain_lines(text)), fg="yellow"), err=True, color=True)
 
 
 def complain(error: RunnerError) -> None:
@@ -72,9 +75,11 @@ class Progress:
             self._said = 0.0 if self._terminal else self._said
         if now - self._began < self._PATIENCE or now - self._said < (0.1 if self._terminal else 10.0):
             return
+        from runner.report.text import plain
+
         self._said = now
         amount = f"{done:,} of {total:,}" if total else f"{done:,}" if done else ""
-        line = f"{what} {amount}".rstrip()
+        line = plain(f"{what} {amount}".rstrip())
         if self._terminal:
             width = shutil.get_terminal_size().columns - 1
             click.echo(f"\r\x1b[2K{line[:width]}", nl=False, err=True, color=True)

@@ -38,7 +38,7 @@ def show_task(context: Context, task: str | None) -> None:
 
     with open_project(context) as (_, _, journal):
         if task is None:
-            click.echo(dump(journal.state).decode(), nl=False)
+            click.echo(safe_json(dump(journal.state).decode()), nl=False)
             return
         found = find_task(journal.state, task)
     document = {"task": found.id, "name": found.name, **found.to_json()}
@@ -52,10 +52,11 @@ def show_task(context: Context, task: str | None) -> None:
 def adopt(context: Context, task: str, remote_id: str) -> None:
     """Say that TASK was started after all, as REMOTE_ID at its provider."""
     from runner.operate import adopt as adopt_task
+    from runner.report.text import plain
 
     with open_project(context) as (world, _, journal):
         adopted = adopt_task(world, journal, task, remote_id)
-    show.say([f"Task {adopted.id} of {adopted.batch} is {remote_id}.  Go on with:", "    runner apply"])
+    show.say([plain(f"Task {adopted.id} of {adopted.batch} is {remote_id}.  Go on with:"), "    runner apply"])
 
 
 @state.command()
@@ -64,10 +65,12 @@ def adopt(context: Context, task: str, remote_id: str) -> None:
 def abandon(context: Context, task: str) -> None:
     """Forget TASK, so that its requests may be sent again."""
     from runner.operate import abandon as abandon_task
+    from runner.report.text import plain
 
     with open_project(context) as (world, _, journal):
         gone = abandon_task(world, journal, task)
-    show.say([f"Task {gone.id} of {gone.batch} is abandoned; its requests may be sent again.", "    runner plan"])
+    told = plain(f"Task {gone.id} of {gone.batch} is abandoned; its requests may be sent again.")
+    show.say([told, "    runner plan"])
 
 
 @state.command()
@@ -76,19 +79,22 @@ def abandon(context: Context, task: str) -> None:
 def rm(context: Context, tasks: tuple[str, ...]) -> None:
     """Take tasks out of the state; what they answered is forgotten, and will be asked again."""
     from runner.operate import remove
+    from runner.report.text import plain
 
     with open_project(context) as (world, _, journal):
         removed = remove(world, journal, tasks)
-    show.say([f"removed {task.id} of {task.batch}" for task in removed])
+    show.say([plain(f"removed {task.id} of {task.batch}") for task in removed])
 
 
 @state.command()
 @pass_context
 def pull(context: Context) -> None:
     """Print the state document as it is stored."""
+    from runner.report.text import safe_json
+
     with open_world(context) as (world, _):
         document = world.store.read()
-    click.echo((document or b"").decode(), nl=False)
+    click.echo(safe_json((document or b"").decode("utf-8", "backslashreplace")), nl=False)
 
 
 @state.command()

@@ -7,8 +7,9 @@ import hashlib
 import os
 import stat
 import tempfile
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -22,19 +23,20 @@ def write_atomic(path: Path, chunks: Iterable[bytes]) -> str:
     """Write ``path`` whole or not at all; returns the sha256 of its bytes.  Raises OSError."""
     make_folder(path.parent)
     sha = hashlib.sha256()
-    handle, name = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb", buffering=1 << 20) as file:
-            for chunk in chunks:
-                sha.update(chunk)
-                file.write(chunk)
-            _flush(file)
-        Path(name).chmod(0o666 & ~_UMASK)
-        Path(name).replace(path)
-    except BaseException:
-        with suppress(OSError):
-            Path(name).unlink()
-        raise
+    with naming(path):
+        handle, name = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb", buffering=1 << 20) as file:
+                for chunk in chunks:
+                    sha.update(chunk)
+                    file.write(chunk)
+                flush(file)
+            Path(name).chmod(0o666 & ~_UMASK)
+            Path(name).replace(path)
+        except BaseException:
+            with suppress(OSError):
+                Path(name).unlink()
+            raise
     flush_folder(path.parent)
     return sha.hexdigest()
 
@@ -77,7 +79,8 @@ def flush_folder(folder: Path) -> None:
     """Make renames in ``folder`` durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with naming(folder):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -97,20 +100,26 @@ def sweep(folder: Path, older_than: float) -> None:
 
 
 class Spooled:
-    """A file being written under a temporary name, that is kept only when `keep` is called."""
+    """A file being written under a temporary name, that is kept only when `keep` is called.
+
+    One that is dropped goes at once, and so does one that nobody holds any more: a full disk needs the room.
+    """
 
     def __init__(self, folder: Path) -> None:
         make_folder(folder)
-        handle, name = tempfile.mkstemp(prefix=TEMPORARY, dir=folder)
+        with naming(folder):
+            handle, name = tempfile.mkstemp(prefix=TEMPORARY, dir=folder)
         self.path = Path(name)
         self.file: IO[bytes] = os.fdopen(handle, "w+b", buffering=1 << 20)
+        self._discard = weakref.finalize(self, _discard, self.path, self.file)
         self.size = 0
         self._sha = hashlib.sha256()
 
     def write(self, data: bytes) -> None:
         self._sha.update(data)
         self.size += len(data)
-        self.file.write(data)
+        with naming(self.path.parent):
+            self.file.write(data)
 
     @property
     def sha256(self) -> str:
@@ -118,20 +127,43 @@ class Spooled:
 
     def keep(self, place: Callable[[str], Path]) -> str:
         """Flush, and move to ``place(sha256)``; returns the sha256."""
-        _flush(self.file)
-        self.file.close()
-        self.path.chmod(0o666 & ~_UMASK)
         target = place(self.sha256)
-        make_folder(target.parent)
-        self.path.replace(target)
+        with naming(target):
+            flush(self.file)
+            self.file.close()
+            self.path.chmod(0o666 & ~_UMASK)
+            make_folder(target.parent)
+            self.path.replace(target)
+        self._discard.detach()
         flush_folder(target.parent)
         return self.sha256
 
     def drop(self) -> None:
-        self.file.close()
-        self.path.unlink(missing_ok=True)
+        self._discard()
 
 
-def _flush(file: IO[bytes]) -> None:
+def _discard(path: Path, file: IO[bytes]) -> None:
+    with suppress(OSError):  # what a full disk has no room for need not be written any more
+        file.close()
+    with suppress(OSError):
+        path.unlink()
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An error of the disk in here that names no file, or a temporary one, is about ``path``.
+
+    The kernel's own errors name nothing once a file is open.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or os.path.basename(os.fspath(error.filename)).startswith(TEMPORARY):  # noqa: PTH119
+            error.filename, error.filename2 = str(path), None
+        raise
+
+
+def flush(file: IO[bytes]) -> None:
+    """Make what was written durable."""
     file.flush()
     os.fsync(file.fileno())

@@ -15,7 +15,7 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
-from runner.edge.files import TEMPORARY
+from runner.edge.files import TEMPORARY, flush, naming
 
 RECORD = struct.Struct(">16sII")
 """Identity, bytes of the request line, estimated tokens."""
@@ -76,12 +76,11 @@ class LedgerCache:
         handle, name = self._temporary()
         path = Path(name)
         try:
-            with os.fdopen(handle, "wb", buffering=1 << 18) as file:
+            with naming(path.parent), os.fdopen(handle, "wb", buffering=1 << 18) as file:
                 file.write(head)
                 for record in flow:
                     file.write(RECORD.pack(*record))
-                file.flush()
-                os.fsync(file.fileno())  # found again by its name, it has to be whole after a power cut too
+                flush(file)  # found again by its name, it has to be whole after a power cut too
         except BaseException:
             path.unlink(missing_ok=True)
             raise

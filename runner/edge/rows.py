@@ -307,7 +307,7 @@ def _parquet(file: BufferedReader, path: str) -> Iterator[Row]:
             _check_columns(path, table.schema_arrow.names)
             for batch in table.iter_batches(batch_size=1024):
                 yield from _as_rows(batch, path)
-        except ArrowException as error:
+        except (ArrowException, ValueError, OverflowError) as error:  # of names, texts and times that are none
             _fail(path, f"{path} is no Parquet file, or is broken: {error}")
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from runner.edge.files import Spooled, flush_folder, make_folder, sha256_of, sweep, write_atomic
+from runner.edge.files import Spooled, flush_folder, make_folder, naming, sha256_of, sweep, write_atomic
 from runner.errors import RunnerError
 
 
@@ -56,7 +56,8 @@ class FolderStore:
 
     def read(self) -> bytes | None:
         try:
-            return self._document.read_bytes()
+            with naming(self._document):
+                return self._document.read_bytes()
         except FileNotFoundError:
             return None
 
@@ -69,7 +70,8 @@ class FolderStore:
 
     def get(self, name: str) -> bytes:
         try:
-            data = self._path(name).read_bytes()
+            with naming(self._path(name)):
+                data = self._path(name).read_bytes()
         except FileNotFoundError:
             raise self._lost(name) from None
         if hashlib.sha256(data).hexdigest() != name:

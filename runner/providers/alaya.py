@@ -24,7 +24,7 @@ from runner.errors import Busy, ProviderError, Refused, RunnerError, Unsure
 from runner.model import Catalogue, Offer
 from runner.project import ProviderConfig
 from runner.providers.hands import Hands, secret_of
-from runner.providers.loose import count, first_text, get, items, text
+from runner.providers.loose import LONGEST_TEXT, address, count, get, identity, items, text
 from runner.providers.online.door import NotYet, Target
 from runner.providers.online.provider import Online, endpoint, header_of, key_header, listed_at
 
@@ -79,15 +79,15 @@ class Deployment:
 def parse_deployment(data: Any) -> Deployment:
     """A deployment's detail, or its row of a list."""
     status = text(get(data, "status")).casefold()
-    url = text(get(data, "serviceUrl"))
+    url = address(get(data, "serviceUrl"))
     flags = [get(instance, "baseModelReady") for instance in items(get(data, "instance"))]
     return Deployment(
-        id=text(get(data, "serviceId")),
+        id=identity(get(data, "serviceId")),
         name=text(get(data, "name")),
         status=MISSPELT.get(status, status),
         loaded=tuple(str(flag).casefold() == "true" for flag in flags if flag is not None),
         url=url if "://" in url or not url else f"https://{url}",
-        key=first_text(data, ("apikey", "apiKey")),
+        key=address(get(data, "apikey")) or address(get(data, "apiKey")),
         served=_served(data),
     )
 
@@ -143,7 +143,7 @@ def _raise_for(code: str, said: str, reply: Reply) -> NoReturn:
 
 
 def secrets_in(body: Any) -> Iterator[str]:
-    """Every key and password, however deep."""
+    """Every key and password, however deep; one beyond bounds is none that anybody could be asked with."""
     left = [body]
     while left:
         value = left.pop()
@@ -154,7 +154,7 @@ def secrets_in(body: Any) -> Iterator[str]:
             yield from (
                 inner
                 for name, inner in value.items()
-                if isinstance(inner, str) and name.replace("_", "").casefold() in SECRETS
+                if isinstance(inner, str) and name.replace("_", "").casefold() in SECRETS and len(inner) <= LONGEST_TEXT
             )
 
 

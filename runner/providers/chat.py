@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from json import dumps, loads
+from json import dumps
 from typing import Any
 
 from runner.provider import Frame, Message, Part, Question
-from runner.providers.loose import count, get, items, record_of
+from runner.providers.loose import bounded_loads, count, get, items, record_of
 from runner.result import Failure, Result, Usage
 
 CHAT_PATH = "/v1/chat/completions"
@@ -191,7 +191,7 @@ def _arguments(calls: Sequence[Any]) -> str | None:
     if len(calls) != 1 or get(calls[0], "function", "name") != "answer":
         return None
     arguments = get(calls[0], "function", "arguments")
-    return dumps(arguments, ensure_ascii=False) if isinstance(arguments, dict) else _text(arguments)
+    return _sound(dumps(arguments, ensure_ascii=False)) if isinstance(arguments, dict) else _text(arguments)
 
 
 INTERRUPTED = ("abort", "error", "insufficient_system_resource")
@@ -232,8 +232,8 @@ def _unpacked(body: Any) -> Any:
     if not isinstance(body, str):
         return body
     try:
-        value = loads(body)
-    except (ValueError, RecursionError):
+        value = bounded_loads(body)
+    except ValueError:
         return body
     return value if isinstance(value, dict) and value.keys() & {"choices", "error"} else body
 

@@ -25,23 +25,37 @@ _SIGNS = {
     Action.WAIT: (".", None),
 }
 _BREAKS = re.compile(r"[\t\n\u2028\u2029]")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-"""C0, DEL, C1, and the characters that change the direction of writing (Unicode's Bidi_Control)."""
-_OBEYED = re.compile(r"[\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-"""Those of them that a JSON text may hold as they are."""
+_TURNING = r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
+"""The characters that change the direction of writing (Unicode's Bidi_Control)."""
+_UNSEEN = (
+    r"\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200d\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0"
+    r"\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
+"""The characters of no width (Unicode's Default_Ignorable_Code_Point): two names that differ in them look the same, and
+who compares texts by their meaning, as GitHub's runner does, passes over them."""
+_CONTROL = re.compile(rf"[\x00-\x1f\x7f-\x9f{_TURNING}{_UNSEEN}]")
+_HALVES = re.compile(r"[\ud800-\udfff]")
+"""Halves of surrogate pairs, which no stream can encode."""
+_OBEYED = re.compile(rf"[\x7f-\x9f{_TURNING}{_UNSEEN}\u2028\u2029\ud800-\udfff]|(?<=##)\[")
+"""What a JSON text may hold as it is, and a terminal, a log or a reader of it would take amiss."""
 _MOST = 40
 """Lines of one action that are shown in full; the rest is counted."""
 
 
 def plain(text: str) -> str:
     """Text from elsewhere as part of one line, without what a terminal or a workflow would obey."""
-    text = _CONTROL.sub("", _BREAKS.sub(" ", text)).replace("##[", "## [")
+    text = _HALVES.sub("\ufffd", _CONTROL.sub("", _BREAKS.sub(" ", text))).replace("##[", "## [")
     return re.sub(r"^\s*::", ": :", text)
 
 
 def safe_json(text: str) -> str:
-    """A JSON text, without the characters that a terminal would obey: they are spelt as escapes, and mean the same."""
-    return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    """A JSON text without what a terminal or a workflow would obey: it is spelt as escapes, and means the same."""
+    return _OBEYED.sub(lambda found: _escapes(found[0]), text)
+
+
+def _escapes(char: str) -> str:
+    """A character as JSON spells those outside ASCII: in one escape, or in two."""
+    return "".join(f"\\u{unit}" for unit in char.encode("utf-16-be", "surrogatepass").hex(" ", 2).split())
 
 
 def json_line(value: Any) -> str:
@@ -219,7 +233,7 @@ def error_lines(error: RunnerError, paint: Paint = no_paint) -> list[str]:
     first, *more = plain_lines(error.message) or [type(error).__name__]
     lines = [paint("Error: ", fg="red", bold=True) + where + first, *more]
     lines += [f"  {line}" for line in plain_lines(error.hint)]
-    return lines + [f"    {command}" for command in error.commands]
+    return lines + [f"    {plain(command)}" for command in error.commands]
 
 
 def plain_lines(text: str) -> list[str]:

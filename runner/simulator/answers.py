@@ -97,7 +97,7 @@ def _add_answer(line: str, pairs: dict[str, Any]) -> str | None:
     """Adds one line's pair; returns what is wrong with the line instead where something is."""
     try:
         row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return "is not JSON"
     if not isinstance(row, dict) or row.get("answer") is None:
         return "has no `answer`"

@@ -42,7 +42,12 @@ class Database:
 
     def read(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         with self._read_lock:
-            return self._reader.execute(query, values).fetchall()
+            return self._reader.execute(query, [_storable(value) for value in values]).fetchall()
+
+
+def _storable(value: Any) -> Any:
+    """A text that holds half a surrogate pair, and so is in no table, as one that can be looked for."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 def _connect(path: Path) -> sqlite3.Connection:

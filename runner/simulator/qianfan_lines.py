@@ -86,7 +86,8 @@ def _asked(row: Row, data_format: str) -> dict[str, Any]:
     messages = row.body.get("messages")
     if data_format == ROLE:
         return {"messages": messages}
-    return {"query": messages[0]["content"] if messages else None}
+    first = messages[0] if isinstance(messages, list) and messages else None  # a parameter may be called so, too
+    return {"query": first.get("content") if isinstance(first, dict) else None}
 
 
 def _failed(error: RowError) -> dict[str, Any]:

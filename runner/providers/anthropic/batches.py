@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 
 from runner.model import Offer
 from runner.provider import Phase
 from runner.providers.listing import parse_listing
-from runner.providers.loose import count, get, text
+from runner.providers.loose import address, count, get, identity, moment, text
 
 
 @dataclass(frozen=True)
@@ -71,27 +70,18 @@ def parse_batch(value: Any) -> Batch:
     counts = {word: count(get(value, "request_counts", word)) for word in words}
     known = [found for found in counts.values() if found is not None]
     return Batch(
-        id=text(get(value, "id")),
+        id=identity(get(value, "id")),
         status=text(get(value, "processing_status")),
         succeeded=counts["succeeded"],
         errored=counts["errored"],
         canceled=counts["canceled"],
         expired=counts["expired"],
         total=sum(known) if len(known) == len(words) else None,
-        created_at=_seconds(text(get(value, "created_at"))),
-        cancelling=bool(text(get(value, "cancel_initiated_at"))),
-        archived_at=text(get(value, "archived_at")),
-        results_url=text(get(value, "results_url")),
+        created_at=moment(get(value, "created_at")),
+        cancelling=moment(get(value, "cancel_initiated_at")) is not None,
+        archived_at=text(get(value, "archived_at")) if moment(get(value, "archived_at")) is not None else "",
+        results_url=address(get(value, "results_url")),
     )
-
-
-def _seconds(moment: str) -> float | None:
-    """Unix seconds of an RFC 3339 time; one without a zone is taken as UTC."""
-    try:
-        found = datetime.fromisoformat(moment)
-        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        return None
 
 
 def parse_models(entries: Iterable[Any]) -> list[Offer]:

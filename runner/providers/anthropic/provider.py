@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from runner.edge.http import READ_TIMEOUT, Http, Reply, judge_status, retry_after
+from runner.edge.http import READ_TIMEOUT, Http, Reply, judge_status
 from runner.edge.urls import same_origin
 from runner.errors import Busy, ProviderError, Refused, Unsure
 from runner.model import Catalogue, Offer
@@ -47,7 +47,8 @@ from runner.providers.anthropic.batches import Batch, parse_batch, parse_models
 from runner.providers.anthropic.messages import FRAME, decode_line, encode
 from runner.providers.hands import Hands, limits_of, secret_of
 from runner.providers.joined import Joined, is_fresh
-from runner.providers.loose import get, text
+from runner.providers.loose import get, identity, since_platforms
+from runner.providers.pauses import wished_pause
 from runner.result import Result
 
 DEFAULT_URL = "https://api.anthropic.com"
@@ -64,8 +65,6 @@ TOLERANCE = 300.0
 LATEST = 7_200.0
 """Seconds after a task was begun in which its start makes the batch, or never will.  The call follows within minutes,
 and brings a body of 250 MB to its end in this time at 40 kB/s; a batch made later is somebody else's."""
-LONGEST_PAUSE = 300.0
-"""Seconds that a wished pause between two looks is told to be at most."""
 
 
 class Anthropic:
@@ -176,8 +175,7 @@ class Anthropic:
         """How far it is.  The platform may say beside its answer when it wants to be asked again."""
         reply = self._call("GET", _path(job.remote_id), retry=True)
         progress = self._progress(parse_batch(reply.json()))
-        wished = 0.0 if progress.phase.ended else retry_after(reply.headers) or 0.0
-        return replace(progress, look_again=min(wished, LONGEST_PAUSE))
+        return progress if progress.phase.ended else replace(progress, look_again=wished_pause(reply))
 
     def verify(self, job: Job, remote_id: str) -> None:
         """Raise Refused unless the batch has as many requests, and is not older than the start."""
@@ -240,22 +238,27 @@ class Anthropic:
         return parse_batch(self._call("GET", _path(remote_id), retry=True).json())
 
     def _made(self, since: float, until: float) -> tuple[list[Batch], bool]:
-        """Batches that may have been made in that time, and whether the list was seen to cover it."""
+        """Batches that may have been made in that time, and whether the list was seen to cover it.
+
+        One that is listed without an id may be any.
+        """
         listed: dict[str, Batch] = {}
         latest = float("inf")
         sorted_so_far = covered = True
         try:
             for page in self._pages(BATCHES):
                 for batch in map(parse_batch, page):
-                    made = batch.created_at
+                    made = since_platforms(batch.created_at)
                     sorted_so_far = sorted_so_far and made is not None and made <= latest
                     latest = latest if made is None else made
                     if made is None or since <= made <= until:
                         listed[batch.id] = batch
+                        covered = covered and bool(batch.id)
                 if sorted_so_far and latest < since:
                     break
         except _Endless:
             covered = False
+        listed.pop("", None)
         return list(listed.values()), covered
 
     def _pages(self, path: str) -> Iterator[list[Any]]:
@@ -268,9 +271,9 @@ class Anthropic:
             if not isinstance(entries, list):
                 raise Unsure("the answer to a request for a list holds none", where=reply.where)
             yield entries
-            if not entries or has_more is False or (has_more is None and len(entries) < PAGE):
+            if has_more is False or (has_more is None and len(entries) < PAGE):
                 return
-            last = text(get(page, "last_id")) or text(get(entries[-1], "id"))
+            last = identity(get(page, "last_id")) or identity(get(entries[-1], "id") if entries else "")
             if not last or last == params.get("after_id"):
                 break
             params["after_id"] = last

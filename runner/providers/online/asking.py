@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from json import loads
 from typing import Any
 
 from runner.edge.asking import Asker
@@ -22,11 +21,12 @@ from runner.edge.http import Reply
 from runner.edge.secrets import Scrubber
 from runner.errors import Busy, ProviderError, Refused, RunnerError
 from runner.provider import Job
+from runner.providers.loose import bounded_loads
 from runner.providers.online.book import Book
 from runner.providers.online.door import Target
 from runner.providers.online.pace import LONGEST_PAUSE, LONGEST_WISH, Pace, used_up
 from runner.providers.online.queue import Question, Queue, answer_line, error_line
-from runner.providers.online.sse import Stream
+from runner.providers.online.sse import ANSWER, Stream
 from runner.providers.online.tempo import Tempo
 from runner.providers.online.verdict import (
     Again,
@@ -406,6 +406,6 @@ class Run:
 
 def _json(data: bytes) -> Any:
     try:
-        return loads(data)
-    except (ValueError, RecursionError):
+        return bounded_loads(data, ANSWER)
+    except ValueError:
         return None

@@ -22,7 +22,7 @@ from json import dumps, loads
 from pathlib import Path
 from typing import IO, Any
 
-from runner.edge.files import flush_folder, make_folder
+from runner.edge.files import flush, flush_folder, make_folder, naming
 
 ID = slice(14, 46)
 """Where the custom_id stands in a line that begins ``{"custom_id":"``."""
@@ -89,6 +89,7 @@ class Queue:
     def __init__(self, folder: Path, task: str) -> None:
         self.task = task
         self.folder = folder / task
+        self._new = self.folder / "requests.new"
         self._requests = self.folder / "requests.jsonl"
         self._answers = self.folder / "answers.jsonl"
         self._cancelled = self.folder / "cancelled"
@@ -100,14 +101,18 @@ class Queue:
     def fill(self, source: Path) -> None:
         """Copy a shard here, durably, without starting anything."""
         make_folder(self.folder)
-        with source.open("rb") as given, (self.folder / "requests.new").open("wb") as new:
-            shutil.copyfileobj(given, new, _CHUNK)
-            new.flush()
-            os.fsync(new.fileno())
+        try:
+            with source.open("rb") as given, naming(self._new), self._new.open("wb") as new:
+                shutil.copyfileobj(given, new, _CHUNK)
+                flush(new)
+        except OSError:
+            self.remove()  # a full disk needs the room, and another attempt has another folder
+            raise
 
     def start(self) -> None:
         """From here on it may be asked."""
-        (self.folder / "requests.new").replace(self._requests)
+        with naming(self._requests):
+            self._new.replace(self._requests)
         flush_folder(self.folder)
 
     @property
@@ -193,8 +198,9 @@ class Queue:
         assert self._file is not None
         before = os.fstat(self._file.fileno()).st_size
         try:
-            _write(self._file, b"".join(lines))
-            os.fsync(self._file.fileno())
+            with naming(self._answers):
+                _write(self._file, b"".join(lines))
+                os.fsync(self._file.fileno())
         except OSError:  # half a line must not become the beginning of the next
             with suppress(OSError):
                 os.ftruncate(self._file.fileno(), before)

@@ -7,12 +7,13 @@ packets split anywhere.  Usage may come in a last chunk that has no choices.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from json import loads
 from typing import Any
 
-from runner.providers.loose import first_text, get, items
+from runner.providers.loose import DEEPEST, bounded_loads, first_text, get, items
 
 DONE = "[DONE]"
+ANSWER = DEEPEST - 50
+"""Levels of nesting of an answer, which is to become part of a line of results."""
 
 
 class Events:
@@ -109,8 +110,8 @@ class Assembly:
             self.done = True
             return
         try:
-            chunk = loads(data)
-        except (ValueError, RecursionError):
+            chunk = bounded_loads(data, ANSWER)
+        except ValueError:
             self._garbled = self._garbled or data.lstrip().startswith("{")  # anything else keeps the line busy
             return
         if (error := _error_in(chunk)) is not None:

@@ -10,13 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
 from runner.provider import Absent, Finding, Found, Job, Phase, Progress, Unknown
 from runner.providers import chat
-from runner.providers.loose import count, first_text, get, items, number, text
+from runner.providers.loose import (
+    count,
+    first_identity,
+    first_text,
+    get,
+    identity,
+    items,
+    moment,
+    number,
+    since_platforms,
+    text,
+)
 from runner.providers.openai.dialects import Dialect
 
 PHASES: Mapping[str, Phase] = {
@@ -43,6 +53,8 @@ PHASES: Mapping[str, Phase] = {
     "stopped": Phase.CANCELLED,
 }
 """By a status word's letters.  A word that is not here is taken to mean that the task goes on."""
+
+INPUT_FILE = ("input_file_id", "file_id")
 
 STOPPING = frozenset({"cancelling", "canceling", "stopping"})
 
@@ -85,11 +97,11 @@ def word_of(batch: Any) -> str:
     if found := text(get(batch, "status")):
         return found
     total, pending = count(get(batch, "state", "num_requests")), count(get(batch, "state", "num_pending"))
-    if get(batch, "cancel_time"):
+    if text(get(batch, "cancel_time")):
         return "failed" if get(batch, "cancel_by_xai_message") else "cancelled"
     if total is None:
         return ""
-    return "validating" if total == 0 else "in_progress" if pending else "completed"
+    return "validating" if total == 0 else "completed" if pending == 0 else "in_progress"
 
 
 def progress_of(batch: Any, requests: int, scrub: Callable[[str, int], str]) -> Progress:
@@ -181,7 +193,7 @@ def _may_do_better(problem: Problem) -> bool:
 
 def file_ids(batch: Any) -> tuple[str, str]:
     """The files of answers and of errors; an empty id, like null, means that there is none."""
-    return text(get(batch, "output_file_id")), text(get(batch, "error_file_id"))
+    return identity(get(batch, "output_file_id")), identity(get(batch, "error_file_id"))
 
 
 def inline_results(batch: Any) -> list[Any]:
@@ -191,7 +203,7 @@ def inline_results(batch: Any) -> list[Any]:
 
 
 def input_file_of(batch: Any) -> str:
-    return first_text(batch, ("input_file_id", "file_id"))
+    return first_identity(batch, INPUT_FILE)
 
 
 # A list of them
@@ -247,25 +259,37 @@ class Search:
         return Absent()
 
     def _look_at(self, entry: Any) -> None:
-        job, id = self._job, first_text(entry, (self._dialect.id, "id", "batch_id"))
-        is_of_file = bool(job.staged) and input_file_of(entry) == job.staged
-        is_of_name = bool(self._dialect.marker) and text(get(entry, *self._dialect.marker)) == job.name
-        if not id:
-            if is_of_file or is_of_name:
-                self.trouble = "our task is listed, and without an id"
-            return
-        if is_of_file:
+        job, id = self._job, first_identity(entry, (self._dialect.id, "id", "batch_id"))
+        file, name = input_file_of(entry), text(get(entry, *self._dialect.marker)) if self._dialect.marker else ""
+        made = since_platforms(_moment(first_text(entry, ("created_at", "create_time"))))
+        self._times.append(made)
+        is_of_file, is_of_name = bool(job.staged) and file == job.staged, name == job.name
+        if not id and (is_of_file or is_of_name):
+            self.trouble = "our task is listed, and without an id"
+        elif is_of_file:
             self._by_file.add(id)
-        if is_of_name:
+        elif is_of_name:
             self._by_name.add(id)
-        self._times.append(_moment(first_text(entry, ("created_at", "create_time"))))
+        elif not (file or name or id in job.taken or self._is_before(made)) and self._is_spoilt(entry, id):
+            self.trouble = "a task is listed that cannot be told from ours"
+
+    def _is_spoilt(self, entry: Any, id: str) -> bool:
+        """Whether something else stands where an entry has its id, its file or its name."""
+        holder = get(entry, *self._dialect.marker[:-1]) if self._dialect.marker else None
+        name = get(holder, *self._dialect.marker[-1:])
+        has_file = bool(self._job.staged) and isinstance(entry, dict) and not entry.keys().isdisjoint(INPUT_FILE)
+        return not id or has_file or name is not None
+
+    def _is_before(self, made: float | None) -> bool:
+        """Whether that is a time at which our start had not been thought of."""
+        return made is not None and bool(self._job.begun_at) and made < self._job.begun_at - TOLERANCE
 
     def _is_past(self) -> bool:
         times = [moment for moment in self._times if moment is not None]
-        if len(times) < len(self._times) or not times or not self._job.begun_at:
+        if len(times) < len(self._times) or not times:
             return False
         falls = all(earlier >= later for earlier, later in pairwise(times)) and times[0] > times[-1]
-        return falls and times[-1] < self._job.begun_at - TOLERANCE
+        return falls and self._is_before(times[-1])
 
 
 def _entries(page: Any) -> list[Any] | None:
@@ -282,13 +306,15 @@ def _next(page: Any, entries: Sequence[Any], dialect: Dialect) -> str | None:
     """
     info, has_more = get(page, "page_info"), get(page, "has_more")
     if isinstance(info, dict):
-        goes_on, cursor = bool(get(info, "hasNextPage")), text(get(info, "endCursor"))
+        goes_on, cursor = get(info, "hasNextPage") is not False, text(get(info, "endCursor"))
+    elif not isinstance(has_more, bool | None):
+        return None
     elif cursor := text(get(page, "paging", "next_cursor")) or text(get(page, "pagination_token")):
         goes_on = True
     elif dialect.cursor == "after":
         goes_on = has_more is True or (bool(entries) and has_more is not False)
         last = entries[-1] if entries else None
-        cursor = text(get(page, "last_id")) or first_text(last, (dialect.id, "id", "batch_id"))
+        cursor = text(get(page, "last_id")) or first_identity(last, (dialect.id, "id", "batch_id"))
     else:
         goes_on = has_more is True
     if not goes_on:
@@ -301,9 +327,5 @@ def _moment(written: str) -> float | None:
     seconds = number(written)
     if seconds is not None:
         return seconds
-    try:
-        moment = datetime.fromisoformat(written)
-    except ValueError:
-        return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return moment.timestamp() + (86_400 if len(written) == 10 else 0)
+    found = moment(written)
+    return found + 86_400 if found is not None and len(written) == 10 else found

@@ -206,9 +206,7 @@ def openai_line(line: bytes) -> bytes:
 
     Raises ValueError where it is no JSON object.
     """
-    record = loads(line)
-    if not isinstance(record, dict):
-        raise ValueError("a result is not a JSON object")
+    record = record_of(line)
     result = record.get("batch_result") or record
     error = get(result, "error") or record.get("error_message")
     answer = None if error else {"status_code": 200, "body": _body_in(get(result, "response"))}

@@ -29,7 +29,7 @@ from runner.providers import chat
 from runner.providers.hands import Hands, limits_of, secret_of
 from runner.providers.joined import is_fresh
 from runner.providers.listing import listed_in
-from runner.providers.loose import get, text
+from runner.providers.loose import get, identity, text
 from runner.providers.openai import endpoints
 from runner.providers.openai.batch import MOST_PAGES, STOPPING, Search, input_file_of, letters_of, progress_of
 from runner.providers.openai.dialects import DIALECTS, Dialect
@@ -142,7 +142,7 @@ class OpenAI:
         reply = self._http.patiently(ask)
         if isinstance(reply, ProviderError):
             raise reply
-        remote_id = text(get(self._wire.unwrapped(reply.json()), self._dialect.id))
+        remote_id = identity(get(self._wire.unwrapped(reply.json()), self._dialect.id))
         if not remote_id:
             raise Unsure("the answer to the creation of a task holds no id", where=reply.where)
         return remote_id

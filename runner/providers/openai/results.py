@@ -9,7 +9,7 @@ from typing import Any
 from runner.errors import Busy, Refused, Unsure
 from runner.provider import Phase, Progress
 from runner.providers.joined import Joined
-from runner.providers.loose import get, items, text
+from runner.providers.loose import address, get, items, text
 from runner.providers.openai.batch import file_ids, inline_results
 from runner.providers.openai.wire import Wire, batch_path, file_path
 
@@ -110,11 +110,13 @@ _WAYS: Mapping[str, Callable[[Wire, str, Any, Joined], int]] = {
 
 def _addresses(answer: Any) -> Iterator[str]:
     """Every http address in an answer, in its order, wherever it stands."""
-    if isinstance(answer, str) and answer.startswith(("https://", "http://")):
-        yield answer
-    elif isinstance(answer, dict | list):
-        for value in answer.values() if isinstance(answer, dict) else answer:
-            yield from _addresses(value)
+    left = [answer]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict | list):
+            left += reversed(list(value.values() if isinstance(value, dict) else value))
+        elif (found := address(value)).startswith(("https://", "http://")):
+            yield found
 
 
 def _line(entry: Any) -> bytes:

@@ -12,7 +12,7 @@ from uuid import uuid4
 from runner.edge.files import TEMPORARY
 from runner.edge.http import READ_TIMEOUT
 from runner.errors import Busy, Refused, Unsure
-from runner.providers.loose import first_text, get, text
+from runner.providers.loose import address, first_text, get, identity, text
 from runner.providers.openai.batch import letters_of
 from runner.providers.openai.wire import Wire, file_path
 
@@ -45,7 +45,7 @@ def _multipart(wire: Wire, file: Path, name: str, fields: Mapping[str, str]) -> 
             judge=wire.judge_upload,
         )
     answer = reply.json()
-    return first_text(answer, ("id",)) or first_text(get(answer, "data"), ("id",))
+    return identity(get(answer, "id")) or identity(get(answer, "data", "id"))
 
 
 def _presigned(wire: Wire, file: Path, name: str, fields: Mapping[str, str]) -> str:
@@ -56,13 +56,13 @@ def _presigned(wire: Wire, file: Path, name: str, fields: Mapping[str, str]) -> 
 
     def both() -> str:
         answer = wire.call("POST", "/batches/files", retry=False, json={"file_name": name, **fields}).json()
-        url = text(get(answer, "upload_url"))
+        url = address(get(answer, "upload_url"))
         if not url:
             raise Unsure("the answer to a request for an upload address holds none")
         wire.http.hide_link(url)
         headers = {"content-type": "application/octet-stream"}
         wire.http.call("PUT", url, retry=False, headers=headers, content=file, timeout=_patience(file))
-        return text(get(answer, "file_id"))
+        return identity(get(answer, "file_id"))
 
     return wire.http.patiently(both)
 

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from runner.edge.http import READ_TIMEOUT, Http, Reply, judge_status, retry_after
+from runner.edge.http import READ_TIMEOUT, Http, Reply, judge_status
 from runner.errors import Busy, Refused, Unsure
 from runner.providers.loose import get
 from runner.providers.openai.batch import is_queue_full, letters_of, word_of
 from runner.providers.openai.dialects import Dialect
+from runner.providers.pauses import wished_pause
 
 FILE_UNKNOWN = "file_not_known_yet"
 """Code of the Busy that is a clear no, and soon a yes: the file was uploaded a moment ago."""
@@ -78,7 +79,7 @@ class Wire:
         batch = self.unwrapped(reply.json())
         if not word_of(batch):
             raise Unsure(f"the answer to a question for task {remote_id} describes none", where=reply.where)
-        return batch, retry_after(reply.headers) or 0.0
+        return batch, wished_pause(reply)
 
     def unwrapped(self, answer: Any) -> Any:
         """The task inside an answer, in whichever of the two ways it came."""

@@ -49,7 +49,7 @@ from runner.providers import chat
 from runner.providers.hands import Hands, limits_of, secret_of
 from runner.providers.joined import Joined, is_fresh
 from runner.providers.listing import parse_listing
-from runner.providers.loose import get, items, text
+from runner.providers.loose import get, identity, items, text
 from runner.providers.qianfan import bos, lines
 from runner.providers.qianfan.bce import Keys, signed
 from runner.providers.qianfan.bos import Bos, Place, parse_place
@@ -157,7 +157,7 @@ class Qianfan:
             **loads(upload.token),
             "completion_window": "24h",
         }
-        remote_id = text(get(self._ask("CreateBatchInferenceTask", order, retry=False), "taskId"))
+        remote_id = identity(get(self._ask("CreateBatchInferenceTask", order, retry=False), "taskId"))
         if not remote_id:
             raise Unsure("the answer to the creation of a task holds no taskId")
         return remote_id
@@ -171,8 +171,11 @@ class Qianfan:
         since = job.begun_at - _TOLERANCE
         listed, is_whole = self._tasks_since(since)
         matches = {task.id: task for task in listed if task.id not in job.taken and self._is_of(task, job)}
+        untold = any(not task.is_told and not reaches([task], since) for task in listed)
         if not matches:
-            return Absent() if is_whole else Unknown("the provider's list of tasks could not be read to its end")
+            if is_whole and not untold:
+                return Absent()
+            return Unknown("the provider's list of tasks could not be read to its end")
         if len(matches) > 1:
             return Unknown(self._http.scrub(f"{len(matches)} tasks have this input: {', '.join(sorted(matches))}"))
         (task,) = matches.values()
@@ -322,7 +325,7 @@ def _versions(model: Any) -> Iterator[dict[str, Any]]:
     about = {key: value for key, value in model.items() if key != "modelVersionList"} if isinstance(model, dict) else {}
     name = text(about.get("modelName"))
     for version in items(get(model, "modelVersionList")):
-        if id := text(get(version, "modelVersionId")):
+        if id := identity(get(version, "modelVersionId")):
             own = text(version.get("modelVersionName"))
             yield {**about, **version, "id": id, "name": own if name in own else f"{name} {own}".rstrip()}
 

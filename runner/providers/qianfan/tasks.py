@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from runner.provider import Phase
-from runner.providers.loose import count, first_text, get, items, text
+from runner.providers.loose import count, first_text, get, identity, items, moment, since_platforms, text
 from runner.providers.qianfan.bos import Place, parse_place
 
 PHASES: Mapping[str, Phase] = {
@@ -55,6 +54,11 @@ class RemoteTask:
         return PHASES.get(self.status.casefold(), Phase.RUNNING)
 
     @property
+    def is_told(self) -> bool:
+        """Whether it says what it is a task of."""
+        return self.inputs is not None or bool(self.description)
+
+    @property
     def is_stopping(self) -> bool:
         """Whether it has ended, or will without having been through."""
         return self.phase.ended or self.status.casefold() == "stopping"
@@ -63,7 +67,7 @@ class RemoteTask:
 def parse_task(value: Any) -> RemoteTask:
     code, reason = text(get(value, "errorCode")), first_text(value, _REASON)
     return RemoteTask(
-        id=text(get(value, "taskId")),
+        id=identity(get(value, "taskId")),
         name=text(get(value, "name")),
         description=text(get(value, "description")),
         model=text(get(value, "modelId")) or last_step(text(get(value, "endpoint"))),
@@ -73,7 +77,7 @@ def parse_task(value: Any) -> RemoteTask:
         status=text(get(value, "runStatus")),
         processed=count(get(value, "progress")),
         error=reason if code in ("", "0") else f"{code}: {reason}".removesuffix(": "),
-        created=_seconds(text(get(value, "createTime"))),
+        created=moment(get(value, "createTime")),
     )
 
 
@@ -100,19 +104,10 @@ def parse_page(value: Any) -> Page:
 
 def reaches(tasks: Sequence[RemoteTask], since: float) -> bool:
     """Whether tasks that were listed as the newest first go back beyond ``since``, so that no later one can follow."""
-    times = [task.created for task in tasks if task.created is not None]
+    times = [made for task in tasks if (made := since_platforms(task.created)) is not None]
     return len(times) == len(tasks) > 0 and times == sorted(times, reverse=True) and times[-1] < since
 
 
 def last_step(path: str) -> str:
     """The last step of a path: an endpoint or a folder may come as a whole URL or URI."""
     return path.rstrip("/").rpartition("/")[2]
-
-
-def _seconds(time: str) -> float | None:
-    """Of ``YYYY-MM-DDTHH:MM:SSZ``; without a zone it is taken for UTC."""
-    try:
-        moment = datetime.fromisoformat(time)
-    except ValueError:
-        return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

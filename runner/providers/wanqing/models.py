@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from runner.model import Offer, Price
-from runner.providers.loose import count, first_number, first_text, get, items, number, text
+from runner.providers.loose import count, first_number, first_text, get, identity, items, number, text
 
 OFFLINE_TAG = "supportOffline"
 """The tag of models that take batch tasks."""
@@ -58,7 +58,7 @@ def _offer(entry: Mapping[str, Any], instance: Any) -> Offer:
     capabilities, inputs, outputs = _capabilities(entry.get("capabilityOverview"))
     price = _price(entry.get("priceInfo"))
     return Offer(
-        id=text(get(instance, "modelInstanceId")),
+        id=identity(get(instance, "modelInstanceId")),
         name=first_text(entry, _NAME) or text(get(instance, "modelInstanceName")),
         family=first_text(entry, _FAMILY) or None,
         vendor=first_text(entry, _VENDOR) or None,
@@ -86,7 +86,7 @@ def _offer(entry: Mapping[str, Any], instance: Any) -> Offer:
 
 def _price(infos: Any) -> Price | None:
     """The batch price, else the online one as an upper bound; of several tiers or modes the dearest, as one too."""
-    priced = [(text(get(info, "usageScene")).casefold(), info) for info in infos or () if isinstance(info, dict)]
+    priced = [(text(get(info, "usageScene")).casefold(), info) for info in items(infos)]
     for scenes, is_bound in ((_BATCH_SCENES, False), (_ONLINE_SCENES, True)):
         rates = [rate for scene, info in priced if any(word in scene for word in scenes) for rate in _rates(info)]
         if rates:
@@ -95,21 +95,23 @@ def _price(infos: Any) -> Price | None:
     return None
 
 
-def _rates(info: Mapping[str, Any]) -> Iterator[tuple[float, float]]:
+def _rates(info: Any) -> Iterator[tuple[float, float]]:
     """Every (input, output) price of one scene: a price is a number, text, or within objects and lists of them."""
-    for tier in info.get("pricingTiers") or [info]:
+    for tier in items(get(info, "pricingTiers")) or [info]:
         given, answered = (list(_amounts(get(tier, side))) for side in ("input", "output"))
         yield from ((i, o) for i in given for o in answered)
 
 
 def _amounts(value: Any) -> Iterator[float]:
-    if isinstance(value, list):
-        for item in value:
-            yield from _amounts(item)
-    elif isinstance(value, dict):
-        yield from _amounts(value.get("price"))
-    elif (amount := number(value)) is not None and amount >= 0:
-        yield amount
+    left = [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, list):
+            left += one
+        elif isinstance(one, dict):
+            left.append(one.get("price"))
+        elif (amount := number(one)) is not None and amount >= 0:
+            yield amount
 
 
 # Parameters and capabilities

@@ -40,7 +40,7 @@ from runner.provider import (
 )
 from runner.providers import chat
 from runner.providers.hands import Hands, limits_of, secret_of
-from runner.providers.loose import count, get, items, text
+from runner.providers.loose import address, count, get, identity, items, text
 from runner.providers.wanqing.models import OFFLINE_TAG, parse_offers
 from runner.result import Result
 
@@ -197,14 +197,14 @@ class Wanqing:
         assert job.file is not None
         where = {"fileName": _file_name(job), "projectId": self._project_id}
         data = self._ask("GET", "/batch-reasoning-tasks/upload/upload-url", where, retry=False)
-        token = text(get(data, "fileToken"))
+        token = address(get(data, "fileToken"))
         if not token:
             raise Unsure("the answer to a request for an upload address holds no fileToken")
         self._http.hide(token)
         size = job.file.stat().st_size
         self._http.call(
             "POST",
-            upload_address(text(get(data, "httpEndpoint")), self._upload_url),
+            upload_address(address(get(data, "httpEndpoint")), self._upload_url),
             retry=False,
             params={"upload_token": token},
             headers={"Content-Type": "application/octet-stream"},
@@ -226,7 +226,7 @@ class Wanqing:
             "maxWaitTime": int(job.max_wait),
         }
         data = self._ask("POST", "/batch-reasoning-tasks", json=order, retry=False)
-        remote_id = text(get(data, "id"))
+        remote_id = identity(get(data, "id"))
         if not remote_id:
             raise Unsure("the answer to the creation of a task holds no id")
         return remote_id
@@ -236,13 +236,14 @@ class Wanqing:
         if not self._dialect.lists:
             return Unknown("Wanqing documents no way to look for a task: see in its console whether it is there")
         data = self._ask("GET", self._tasks(), {"name": job.name}, retry=True)
-        listed = items(data.get("list"))
-        namesakes = [task for task in listed if get(task, "name") == job.name]
-        if len(namesakes) == 1 and (remote_id := text(namesakes[0].get("id"))):
+        listed = data.get("list")
+        namesakes = [task for task in items(listed) if get(task, "name") == job.name]
+        if len(namesakes) == 1 and (remote_id := identity(namesakes[0].get("id"))):
             return Found(remote_id)
         if namesakes:
             return Unknown(f"{len(namesakes)} listed tasks are called {job.name}")
-        if count(data.get("total")) == len(listed):
+        named = [name for task in items(listed) if isinstance(name := get(task, "name"), str) and name]
+        if isinstance(listed, list) and count(data.get("total")) == len(listed) == len(named):
             return Absent()
         return Unknown("the provider's list of tasks is not complete")
 
@@ -295,7 +296,7 @@ class Wanqing:
         none: Refused | Busy = Busy(f"task {job.remote_id} has no output to download yet")
         try:
             data = self._ask("GET", f"{self._tasks(job.remote_id)}/download-url", {"status": "output"}, retry=True)
-            if url := text(get(data, "fileUrl")):
+            if url := address(get(data, "fileUrl")):
                 return url
         except Refused as error:
             if error.credentials:
@@ -314,7 +315,7 @@ class Wanqing:
             if not error.credentials:
                 error.message += "; it is seen only with a key of the project that it was made in"
             raise
-        if key := text(get(task, "authorizations", "apiKey")):
+        if key := address(get(task, "authorizations", "apiKey")):
             self._http.hide(key)
         return {name: value for name, value in task.items() if name != "authorizations"}
 
