@@ -5,6 +5,7 @@
 
 * full: the state folder, the queue of single questions or the outputs lie on a tiny tmpfs with room for so many pages,
   from none up to enough, while a job is submitted or collected;
+* nameless: the same, where it is not bytes but files for which there is no room;
 * read-only: the same disk, remounted;
 * calls: ``strace`` lets the Nth fsync, rename, mkdir, write … of a whole apply fail (ENOSPC, EIO, EROFS), once or from
   then on.
@@ -25,8 +26,10 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -35,6 +38,7 @@ from benchmarks.faults.places import provider
 from benchmarks.faults.project import ASKED, write_project
 from benchmarks.faults.verdict import Evidence, judge
 from benchmarks.processes import Ended, Server, age, jsonl, run, serving
+from runner.edge.files import TEMPORARY
 
 INSIDE = "RUNNER_DISKS_INSIDE"
 """Set once we are in a namespace where we may mount."""
@@ -44,6 +48,8 @@ SIZE = 256
 """Pages of the small disk."""
 ROOM = 12
 """So many free pages are enough for the whole job."""
+NAMES = 24
+"""So many further files, too."""
 ROUNDS = 8
 CALLS = {
     "fsync": ("EIO", "ENOSPC"),
@@ -79,11 +85,20 @@ class Trial:
         said = ended.out + ended.err
         if ended.code == 70 or "Traceback" in said or "bug in runner" in said:
             self.breaches.append(f"a bug: {said[-1000:]}")
-        if ended.code == 1 and not any(reason in said for reason in REASONS):
-            self.breaches.append(f"the reason is not told: {said[-1000:]}")
+        if ended.code == 1:
+            self._check_words(said)
+            if left := [path.name for path in self.root.rglob(f"{TEMPORARY}*")]:
+                self.breaches.append(f"what was not finished still takes room: {', '.join(left)}")
         if self.serial() < serial:
             self.breaches.append(f"the state went back from serial {serial} to {self.serial()}")
         return ended
+
+    def _check_words(self, said: str) -> None:
+        """What was refused, by whom, and how to go on: all three."""
+        if not re.search(rf"(/|standard output).*({'|'.join(REASONS)})", said):
+            self.breaches.append(f"neither the place nor the reason is told: {said[-1000:]}")
+        if not re.search("run the same command again|apply again|adopt them", said):
+            self.breaches.append(f"the way on is not told: {said[-1000:]}")
 
     def serial(self) -> int:
         try:
@@ -120,7 +135,7 @@ class Trial:
 def small_disk(at: Path) -> Iterator[None]:
     """A disk of :data:`SIZE` pages, mounted there."""
     at.mkdir(parents=True, exist_ok=True)
-    _call("mount", "-t", "tmpfs", "-o", f"size={SIZE * PAGE}", "tmpfs", str(at))
+    _call("mount", "-t", "tmpfs", "-o", f"size={SIZE * PAGE},nr_inodes={SIZE}", "tmpfs", str(at))
     try:
         yield
     finally:
@@ -137,6 +152,17 @@ def nearly_full(disk: Path, pages: int) -> Iterator[None]:
         yield
     finally:
         ballast.unlink()
+
+
+@contextmanager
+def nameless(disk: Path, names: int) -> Iterator[None]:
+    """There is room for so many further files, until it ends."""
+    used = os.statvfs(disk)
+    _call("mount", "-o", f"remount,nr_inodes={used.f_files - used.f_ffree + names}", str(disk))
+    try:
+        yield
+    finally:
+        _call("mount", "-o", f"remount,nr_inodes={SIZE}", str(disk))
 
 
 @contextmanager
@@ -181,6 +207,16 @@ def full_disks() -> Iterator[tuple[str, str, Callable[[Trial], None]]]:
                 yield f"full/{place}/{where}/{pages}/{'collect' if collecting else 'submit'}", place, play
 
 
+def nameless_disks() -> Iterator[tuple[str, str, Callable[[Trial], None]]]:
+    for place in PLACES:
+        for names in range(NAMES + 1):
+
+            def play(trial: Trial, names: int = names) -> None:
+                on_small_disk(trial, ".runner", lambda disk: nameless(disk, names), collecting=False)
+
+            yield f"nameless/{place}/.runner/{names}", place, play
+
+
 def read_only_disks() -> Iterator[tuple[str, str, Callable[[Trial], None]]]:
     for place in PLACES:
         for where in (".runner", "outputs"):
@@ -213,12 +249,14 @@ def trial(place: str, name: str) -> Iterator[Trial]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.disks", description=__doc__)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--only", default="", help="trials whose name begins so, such as full/online or calls/fsync")
     options = parser.parse_args()
     if INSIDE not in os.environ:
         command = ["unshare", "-Urm", sys.executable, "-m", "benchmarks.disks", *sys.argv[1:]]
         return subprocess.run(command, env={**os.environ, INSIDE: "1"}).returncode
-    trials = [*_on_disks(options.only), *_calls(options.only)]
+    with ThreadPoolExecutor(options.jobs) as pool:
+        trials = [trial for some in pool.map(lambda each: each(), _wanted(options.only)) for trial in some]
     kinds = Counter(trial.name.partition("/")[0] for trial in trials)
     broken = [trial for trial in trials if trial.breaches]
     for one in broken[:10]:
@@ -229,31 +267,34 @@ def main() -> int:
     return 1 if broken or not trials else 0
 
 
-def _on_disks(only: str) -> Iterator[Trial]:
-    for name, place, play in (*full_disks(), *read_only_disks()):
+def _wanted(only: str) -> Iterator[Callable[[], list[Trial]]]:
+    for name, place, play in (*full_disks(), *nameless_disks(), *read_only_disks()):
         if _is_wanted(name, only):
-            with trial(place, name) as one:
-                play(one)
-            yield _told(one)
-
-
-def _calls(only: str) -> Iterator[Trial]:
+            yield partial(_on_disk, name, place, play)
     for place in PLACES:
         for call, errors in CALLS.items():
             for error in errors:
                 if _is_wanted(f"calls/{call}/{error}/{place}", only):
-                    yield from _sweep(place, call, error)
+                    yield partial(_sweep, place, call, error)
 
 
-def _sweep(place: str, call: str, error: str) -> Iterator[Trial]:
+def _on_disk(name: str, place: str, play: Callable[[Trial], None]) -> list[Trial]:
+    with trial(place, name) as one:
+        play(one)
+    return [_told(one)]
+
+
+def _sweep(place: str, call: str, error: str) -> list[Trial]:
     """The first call of its kind, the second and so on, until there is none; a full disk stays full."""
+    trials: list[Trial] = []
     for nth in count(1):
         when = f"{nth}+" if error == "ENOSPC" else str(nth)
         with trial(place, f"calls/{call}/{error}/{place}/{when}") as one:
             struck = failing_call(one, call, error, when)
         if not struck:
-            return
-        yield _told(one)
+            break
+        trials.append(_told(one))
+    return trials
 
 
 def _is_wanted(name: str, only: str) -> bool:

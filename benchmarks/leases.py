@@ -28,7 +28,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +72,13 @@ class Stop:
         return self.point.effect == START[self.place] and self.seconds == SLEEPS[-1]
 
     def __str__(self) -> str:
-        where = "two machines" if self.away else "one machine"
-        return f"{self.place}, {self.point.nth} {self.point.effect}, {self.seconds:,.0f} s, {where}"
+        """One line of JSON; `parse` is its inverse."""
+        return json.dumps([self.place, self.point.effect, self.point.nth, self.seconds, self.away])
+
+
+def parse(text: str) -> Stop:
+    place, effect, nth, seconds, away = json.loads(text)
+    return Stop(place, Point(effect, nth), seconds, away)
 
 
 class Stage:
@@ -94,7 +98,7 @@ class Stage:
         """The effects of an apply that is left in peace, but for those on names that no second one would choose."""
         with self._project(place):
             (ended,) = self._nursery.run(Order(str(self._root), ("apply", "--yes", "--wait")))
-        return [point for point in ended.trace if not point.effect.startswith("remove")]
+        return sorted(point for point in ended.trace if not point.effect.startswith("remove"))
 
     def play(self, stop: Stop) -> Verdict:
         with self._project(stop.place) as simulator:
@@ -220,19 +224,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.leases", description=__doc__)
     parser.add_argument("--stops", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--first", type=int, default=0, metavar="N", help="leave out so many")
+    parser.add_argument("--replay", type=parse, metavar="STOP", help="this one alone, as it was printed")
     options = parser.parse_args()
     counts = dict.fromkeys(("stops", "duplicates", "lost", "beyond", "paid twice beyond"), 0)
     broken = False
     with tempfile.TemporaryDirectory(prefix="leases-") as name:
         stage = Stage(Path(name))
         try:
-            chosen = enumerate(stops(stage, options.seed))
-            for number, stop in islice(chosen, options.first, options.first + options.stops):
+            chosen = [options.replay] if options.replay else stops(stage, options.seed)[: options.stops]
+            for stop in chosen:
                 for breach in _count(counts, stop, stage.play(stop)):
                     broken = True
-                    print(f"{stop}: {breach}")
-                    print(f"python -m benchmarks.leases --stops 1 --seed {options.seed} --first {number}")
+                    print(f"{breach}\n  python -m benchmarks.leases --replay '{stop}'", flush=True)
         finally:
             stage.close()
     print(

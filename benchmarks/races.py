@@ -5,10 +5,12 @@
 Writers are processes.  First each adds one to a number, by reading it and swapping it: the sum has to be exact.  Then
 each writes events through the journal, whose store reports conflicts that were none: a fifth of the swaps are carried
 out and called a conflict all the same (the reply was lost, or a 500 came after it), a fifth are turned away (409).  The
-journal tells by writer and serial whether its own write is there, so that every event has to be in the state once, and
-the serial has to be their number.  Then the numbers again under the same lies, which reading and swapping alone cannot
-see through: what comes out too much is what the journal's look is worth.  Last all put the same blobs, each in an order
-of its own, and read them back at once: every one has to be whole, whoever else is just putting it.
+journal tells by writer and serial whether its own write is there.  If another one has written meanwhile it cannot tell,
+and writes its event once more, which changes nothing.  So every event has to be in the state once, the serial has to be
+the number of swaps that were carried out, and those beyond the number of events are counted.  Then the numbers again
+under the same lies, which reading and swapping alone cannot see through: what comes out too much is what the journal's
+look is worth.  Last all put the same blobs, each in an order of its own, and read them back at once: every one has to
+be whole, whoever else is just putting it.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
@@ -35,6 +38,8 @@ KINDS = {"folder": "runner.edge.store:FolderStore"}
 """Module and name of what makes a store, given a folder of its own to live in.  A new kind is one line here."""
 LIES = 0.2
 """The share of swaps that are carried out and called a conflict, and of those that are turned away."""
+DELAY = 0.05
+"""Seconds at most after which a lie is told, so that others have written meanwhile."""
 PATIENCE = 600
 
 
@@ -44,19 +49,22 @@ def open_store(kind: str, folder: Path) -> Store:
     return store
 
 
-class Liar:
-    """A store whose swaps do not always tell the truth."""
+class Watched:
+    """A store that counts the swaps it carried out, and with ``lies`` does not always tell the truth about them."""
 
-    def __init__(self, store: Store, chance: random.Random) -> None:
+    def __init__(self, store: Store, lies: random.Random | None) -> None:
         self._store = store
-        self._chance = chance
+        self._lies = lies
+        self.swaps = 0
 
     def swap(self, old: bytes | None, new: bytes) -> None:
-        fate = self._chance.random()
+        fate = self._lies.random() if self._lies else 1.0
         if fate < LIES:
             raise Conflict
         self._store.swap(old, new)
+        self.swaps += 1
         if fate < 2 * LIES:
+            time.sleep(fate / LIES % 1 * DELAY)
             raise Conflict
 
     def __getattr__(self, name: str) -> object:
@@ -134,19 +142,41 @@ JOBS: dict[str, tuple[Callable[[Store, int, int], None], bool]] = {
 
 
 def work(kind: str, folder: Path, job: str, who: int, increments: int, seed: int) -> None:
-    """One writer: it says "ready", and begins once a line comes in."""
+    """One writer: it says "ready", begins once a line comes in, and says at the end how many swaps it carried out."""
     function, lied_to = JOBS[job]
-    store = open_store(kind, folder)
+    store = Watched(open_store(kind, folder), random.Random(f"{seed}-{who}") if lied_to else None)
     print("ready", flush=True)
     sys.stdin.readline()
-    function(Liar(store, random.Random(f"{seed}-{who}")) if lied_to else store, who, increments)  # type: ignore[arg-type]
+    function(store, who, increments)  # type: ignore[arg-type]
+    print(store.swaps)
 
 
 # ---- races -----------------------------------------------------------------------------------------------------------
 
 
-def race(kind: str, folder: Path, job: str, *, writers: int, increments: int, seed: int) -> bytes:
-    """Let them all begin together; the document when the last has ended.  Raises RuntimeError if one fails."""
+@dataclass(frozen=True)
+class Finish:
+    """What is there when the last writer has ended.  ``swaps`` were carried out, by all of them together."""
+
+    document: bytes
+    swaps: int
+
+    @property
+    def number(self) -> int:
+        return int(json.loads(self.document))
+
+    @property
+    def events(self) -> int:
+        """How many of them are in the state."""
+        return len(load(self.document).tasks)
+
+    @property
+    def serial(self) -> int:
+        return load(self.document).serial
+
+
+def race(kind: str, folder: Path, job: str, *, writers: int, increments: int, seed: int) -> Finish:
+    """Let them all begin together.  Raises RuntimeError if one fails."""
     processes = [
         subprocess.Popen(
             [
@@ -166,17 +196,15 @@ def race(kind: str, folder: Path, job: str, *, writers: int, increments: int, se
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
-    for process in processes:
-        process.communicate(timeout=PATIENCE)
+    said = [process.communicate(timeout=PATIENCE)[0] for process in processes]
     if any(process.returncode for process in processes):
         raise RuntimeError(f"a writer failed in the race of {job} at {kind}")
-    return open_store(kind, folder).read() or b"null"
+    return Finish(open_store(kind, folder).read() or b"null", sum(map(int, said)))
 
 
-def events_of(document: bytes) -> tuple[int, int]:
-    """How many events are in the state, and how many writes it counts."""
-    state = load(document)
-    return len(state.tasks), state.serial
+def blobs_in(store: Store, count: int) -> int:
+    """How many of them are there, and whole."""
+    return sum(store.get(hashlib.sha256(blob(number)).hexdigest()) == blob(number) for number in range(count))
 
 
 def main() -> int:
@@ -189,43 +217,36 @@ def main() -> int:
     parser.add_argument("--increments", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    wrong = 0
+    inexact = 0
     for kind in KINDS:
         begun = time.monotonic()
-        exact, tasks, serial, beyond, blobs = _races(kind, options.writers, options.increments, options.seed)
-        expected = options.writers * options.increments
-        right = (exact, tasks, serial, blobs) == (expected, expected, expected, options.increments)
-        wrong += not right
-        print(
-            f"{kind}: {options.writers} writers x {options.increments}: sum {exact:,} of {expected:,}; under lies "
-            f"{tasks:,} events in {serial:,} writes, and a plain counter {beyond - expected:+,}; "
-            f"blobs {blobs:,} of {options.increments:,}; {time.monotonic() - begun:.1f} s"
-        )
-    print(f"stores {len(KINDS)}, inexact {wrong}")
-    if wrong:
+        exact, figures = _races(kind, options.writers, options.increments, options.seed)
+        inexact += not exact
+        print(f"{kind}: {options.writers} writers x {options.increments}: {figures}; {time.monotonic() - begun:.1f} s")
+    print(f"stores {len(KINDS)}, inexact {inexact}")
+    if inexact:
         print(
             f"python -m benchmarks.races --writers {options.writers} --increments {options.increments} "
             f"--seed {options.seed}"
         )
-    return 1 if wrong else 0
+    return 1 if inexact else 0
 
 
-def blobs_in(store: Store, count: int) -> int:
-    """How many of them are there, and whole."""
-    return sum(store.get(hashlib.sha256(blob(number)).hexdigest()) == blob(number) for number in range(count))
-
-
-def _races(kind: str, writers: int, increments: int, seed: int) -> tuple[int, int, int, int, int]:
+def _races(kind: str, writers: int, increments: int, seed: int) -> tuple[bool, str]:
+    """Whether everything came out exactly, and the figures."""
+    expected = writers * increments
     with tempfile.TemporaryDirectory(prefix="races-") as name:
-
-        def run(job: str) -> bytes:
-            return race(kind, Path(name) / job, job, writers=writers, increments=increments, seed=seed)
-
-        exact = int(json.loads(run("numbers")))
-        tasks, serial = events_of(run("events"))
-        beyond = int(json.loads(run("numbers-and-lies")))
-        run("blobs")
-        return exact, tasks, serial, beyond, blobs_in(open_store(kind, Path(name) / "blobs"), increments)
+        ends = {
+            job: race(kind, Path(name) / job, job, writers=writers, increments=increments, seed=seed) for job in JOBS
+        }
+        blobs = blobs_in(open_store(kind, Path(name) / "blobs"), increments)
+    plain, events, lies = ends["numbers"], ends["events"], ends["numbers-and-lies"]
+    exact = (plain.number, plain.swaps, events.events, blobs) == (expected, expected, expected, increments)
+    return exact and events.serial == events.swaps, (
+        f"sum {plain.number:,} of {expected:,}; under lies {events.events:,} events once each, in {events.swaps:,} "
+        f"writes with serial {events.serial:,}, and a plain counter {lies.number - expected:+,}; "
+        f"blobs {blobs:,} of {increments:,}"
+    )
 
 
 if __name__ == "__main__":

@@ -201,7 +201,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return self.undefined(obj=obj, name=argument)
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(__obj, BuiltinMethodType | partial):
+        if isinstance(__obj, BuiltinMethodType | partial) and _is_of_a_value(__obj):
             return settle(__context.call(_method(__obj, args, kwargs), *args, **kwargs))
         loops = isinstance(__obj, MethodType) and isinstance(__obj.__self__, LoopContext)
         if loops or isinstance(__obj, _CALLABLE) or any(__obj is function for function in _FUNCTIONS.values()):
@@ -221,6 +221,13 @@ _OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = {
     "**": bounds.power,
     "%": operator.mod,
 }
+
+
+def _is_of_a_value(method: Any) -> bool:
+    """Whether it is a method of a text or a list.  Python's own functions, `open` say, are of the same type."""
+    if isinstance(method, partial):
+        return method.func in _OWN_METHODS.values()
+    return isinstance(method.__self__, str | list | tuple)
 
 
 def _method(method: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:

@@ -1,9 +1,14 @@
 """Whatever is done to a project, in whatever order: a plan is repeatable, rows add up, nothing is paid twice, and in
-the end every row has its answer."""
+the end every row has its answer.
+
+A few lives are lived in every run of the tests; for more of them: ``LIVES=300 pytest --timeout 0 -k Life
+tests/test_properties.py``.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 import urllib.request
@@ -255,7 +260,7 @@ class Life(RuleBasedStateMachine):
 
 
 TestLife = Life.TestCase
-TestLife.settings = settings(max_examples=6, stateful_step_count=14, deadline=None)
+TestLife.settings = settings(max_examples=int(os.environ.get("LIVES", "6")), stateful_step_count=14, deadline=None)
 
 
 @settings(max_examples=50)

@@ -25,18 +25,19 @@ def write_atomic(path: Path, chunks: Iterable[bytes]) -> str:
     sha = hashlib.sha256()
     with naming(path):
         handle, name = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb", buffering=1 << 20) as file:
-                for chunk in chunks:
-                    sha.update(chunk)
-                    file.write(chunk)
-                flush(file)
+    try:
+        with naming(path), os.fdopen(handle, "wb", buffering=1 << 20) as file:
+            for chunk in chunks:
+                sha.update(chunk)
+                file.write(chunk)
+            _flush(file)
+        with naming(path):
             Path(name).chmod(0o666 & ~_UMASK)
             Path(name).replace(path)
-        except BaseException:
-            with suppress(OSError):
-                Path(name).unlink()
-            raise
+    except BaseException:
+        with suppress(OSError):
+            Path(name).unlink()
+        raise
     flush_folder(path.parent)
     return sha.hexdigest()
 
@@ -129,7 +130,7 @@ class Spooled:
         """Flush, and move to ``place(sha256)``; returns the sha256."""
         target = place(self.sha256)
         with naming(target):
-            flush(self.file)
+            _flush(self.file)
             self.file.close()
             self.path.chmod(0o666 & ~_UMASK)
             make_folder(target.parent)
@@ -163,7 +164,6 @@ def naming(path: Path) -> Iterator[None]:
         raise
 
 
-def flush(file: IO[bytes]) -> None:
-    """Make what was written durable."""
+def _flush(file: IO[bytes]) -> None:
     file.flush()
     os.fsync(file.fileno())

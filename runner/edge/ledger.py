@@ -15,7 +15,7 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
-from runner.edge.files import TEMPORARY, flush, naming
+from runner.edge.files import TEMPORARY, naming
 
 RECORD = struct.Struct(">16sII")
 """Identity, bytes of the request line, estimated tokens."""
@@ -80,7 +80,8 @@ class LedgerCache:
                 file.write(head)
                 for record in flow:
                     file.write(RECORD.pack(*record))
-                flush(file)  # found again by its name, it has to be whole after a power cut too
+                file.flush()
+                os.fsync(file.fileno())  # found again by its name, it has to be whole after a power cut too
         except BaseException:
             path.unlink(missing_ok=True)
             raise

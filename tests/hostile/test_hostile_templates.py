@@ -5,8 +5,11 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import pytest
+from jinja2.exceptions import TemplateError
 from test_sandbox import prompt_of, rendered
 
 from runner import sandbox
@@ -174,6 +177,17 @@ def test_no_object_has_a_way_out(kind: str) -> None:
     for name, spelling in zip(NAMES, itertools.cycle(("dot", "brackets", "reversed")), strict=False):
         reach = f"{{{{ {OBJECTS[kind]}{SPELLINGS[spelling](name)} }}}}"
         refusal(_AROUND.replace("OUT", reach) + "{{ mac() }}")
+
+
+@pytest.mark.parametrize(
+    "thing", [print, eval, dict.fromkeys, type, lambda: 1, str.format, partial(print), Path("a").exists]
+)
+def test_a_second_wall(thing: object) -> None:
+    """Should a way to some object of the process ever be found, it is still not called, and none of it is reached."""
+    for use in ("thing()", "thing('{0.__class__}', 1)", "[1]|map(thing)|list", "thing.__call__", "thing['__self__']"):
+        template = sandbox.Sandbox({}, {"thing": thing}).from_string(f"{{{{ {use} }}}}")
+        with pytest.raises(TemplateError):
+            sandbox.render(template, {})
 
 
 @pytest.mark.parametrize("key", ["[1]", "{}", "namespace()", "none", "(1,)", "range(2)", "'a'.upper", "10**5000"])

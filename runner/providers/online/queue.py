@@ -22,7 +22,7 @@ from json import dumps, loads
 from pathlib import Path
 from typing import IO, Any
 
-from runner.edge.files import flush, flush_folder, make_folder, naming
+from runner.edge.files import flush_folder, make_folder, naming
 
 ID = slice(14, 46)
 """Where the custom_id stands in a line that begins ``{"custom_id":"``."""
@@ -104,7 +104,8 @@ class Queue:
         try:
             with source.open("rb") as given, naming(self._new), self._new.open("wb") as new:
                 shutil.copyfileobj(given, new, _CHUNK)
-                flush(new)
+                new.flush()
+                os.fsync(new.fileno())
         except OSError:
             self.remove()  # a full disk needs the room, and another attempt has another folder
             raise
