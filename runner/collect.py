@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -20,12 +21,14 @@ from runner.edge.world import World
 from runner.errors import Interrupted, RunnerError
 from runner.known import OUTCOME, Known, Verdict, outcome_at
 from runner.provider import Provider
+from runner.providers.loose import bounded_loads
 from runner.refresh import job_of
 from runner.rendering import Row, check_unchanged, rows_of
 from runner.request import custom_id
 from runner.resolve import Resolved, measure
 from runner.result import MISSING, Counts, Failure, Result
 from runner.sandbox import EACH, Allowance, attempt, limited_memory, watched
+from runner.schema import answer_validator
 from runner.spec import Spec
 from runner.state import Collected, Publication, Published
 from runner.task import ANSWERED, COLLECTED, FINAL, LOST, RETRYABLE, Task
@@ -49,8 +52,8 @@ def judge_for(schema: Mapping[str, Any] | None) -> Judge:
         if result.finish_reason == "length":
             return replace(result, failure=Failure("truncated", "the answer was cut off at its token limit", False))
         try:
-            parsed = json.loads(result.text, parse_constant=_no_constant)
-        except (ValueError, RecursionError) as error:
+            parsed = bounded_loads(result.text, parse_constant=_no_constant, parse_float=_finite)
+        except ValueError as error:
             return replace(result, failure=Failure("schema_mismatch", f"the answer is not JSON: {error}", False))
         misfit = fits(parsed, len(result.text))
         if misfit:
@@ -64,12 +67,19 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON number")
 
 
+def _finite(text: str) -> float:
+    """A number that can be written again as JSON."""
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text[:40]} is too large for a number")
+    return value
+
+
 def _misfit_of(schema: Mapping[str, Any]) -> Callable[[Any], str]:
     """Why an answer does not fit, "" when it does."""
-    from jsonschema import Draft202012Validator
     from jsonschema.exceptions import best_match
 
-    validator = Draft202012Validator(schema)
+    validator = answer_validator(schema)
 
     def misfit(parsed: Any) -> str:
         worst = best_match(validator.iter_errors(parsed))
@@ -163,6 +173,12 @@ def read_results(world: World, task: Task, spooled: Spooled, judge: Judge) -> Re
 
 def _read(world: World, task: Task, provider: Provider, spooled: Spooled, judge: Judge) -> Reading:
     requests = world.store.get(task.shard)
+    if len(requests) != task.requests * WIDTH:
+        raise RunnerError(
+            f"the state is damaged: task {task.id} is said to have {task.requests:,} requests, and its list "
+            "has another number of them",
+            hint="Restore the state from a backup.",
+        )
     positions = DigestMap(4)
     for position in range(task.requests):
         positions.add(requests[position * WIDTH : (position + 1) * WIDTH], position)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from runner.digests import WIDTH, DigestMap
+from runner.errors import RunnerError
 from runner.task import ANSWERED, COLLECTED, FINAL, Task
 
 OUTCOME = struct.Struct(">BQI")
@@ -75,6 +76,11 @@ def gather(tasks: Iterable[Task], blob: Callable[[str], bytes]) -> Known:
 def _add(map: DigestMap, index: int, task: Task, blob: Callable[[str], bytes]) -> None:
     requests = blob(task.shard)
     letters = outcome_letters(blob(task.outcomes)) if task.phase == COLLECTED else None
+    if letters is not None and len(letters) * WIDTH != len(requests):
+        raise RunnerError(
+            f"the state is damaged: task {task.id} has not as many outcomes as requests",
+            hint="Restore the state from a backup.",
+        )
     pending = _PENDING
     if task.stopped == "gave_up":
         pending = _NEW if task.forgiven else _GIVEN_UP

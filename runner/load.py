@@ -17,6 +17,8 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from jinja2.exceptions import SecurityError
+
 from runner import project as projects
 from runner import spec as specs
 from runner.document import MAX_BYTES, Document, Mark, Node, layer, mapping, parse
@@ -26,6 +28,7 @@ from runner.errors import InvalidDocuments, Problem, RunnerError
 from runner.inputs import first_row_problem
 from runner.project import Project
 from runner.prompt import template_problems
+from runner.sandbox import attempt, limited_memory, watched
 from runner.schema import SECRETS, answer_schema, check, nearest, schema_text, shown, validator
 from runner.spec import Spec, Variant
 
@@ -315,7 +318,12 @@ class _Reading:
         data = self._bytes(relative, document.locate(path)) if relative else None
         if relative is None or data is None:
             return None
-        schema, problem = answer_schema(data, relative)
+        schema: dict[str, Any] | None = None
+        try:
+            with watched(), limited_memory():  # a pattern may take minutes merely to be compiled
+                schema, problem = attempt(answer_schema, data, relative)
+        except SecurityError as error:
+            problem = Mark(relative, 1, 1).problem(f"the schema cannot be read: {error}")
         if problem:
             self.problems.append(problem)
         return schema

@@ -234,6 +234,8 @@ MAX_STEPS = 5_000
 """Values in an answer's schema, each reference counted as all that it refers to."""
 _DATA = frozenset({"const", "enum", "default", "examples"})
 _REFERENCES = ("$ref", "$dynamicRef")
+_BASES = ("$id", "$schema")
+"""What gives the references below it another meaning."""
 
 
 def answer_schema(data: bytes, file: str) -> tuple[dict[str, Any] | None, Problem | None]:
@@ -242,6 +244,7 @@ def answer_schema(data: bytes, file: str) -> tuple[dict[str, Any] | None, Proble
     It may refer to parts of itself and to nothing else, and not so often that checking an answer takes long.
     """
     from jsonschema import Draft202012Validator, SchemaError
+    from referencing.exceptions import Unresolvable
 
     whole = Mark(file, 1, 1)
     if len(data) > MAX_ANSWER_SCHEMA:
@@ -254,7 +257,7 @@ def answer_schema(data: bytes, file: str) -> tuple[dict[str, Any] | None, Proble
         Draft202012Validator.check_schema(schema)
         anything: tuple[Any, ...] = ({}, [], "", 0, None)
         for instance in anything:  # one that refers to itself at once has no end for any of them
-            Draft202012Validator(schema).is_valid(instance)
+            answer_validator(schema).is_valid(instance)
     except json.JSONDecodeError as error:
         return None, Mark(file, error.lineno, error.colno).problem(f"not valid JSON: {error.msg}")
     except SchemaError as error:
@@ -262,9 +265,25 @@ def answer_schema(data: bytes, file: str) -> tuple[dict[str, Any] | None, Proble
         return None, whole.problem(f"not a valid JSON Schema, at ${path}: {shown(error.message)}")
     except (RecursionError, OverflowError):
         return None, whole.problem("the schema is nested or refers to itself without end")
+    except Unresolvable:
+        return None, whole.problem(
+            "a reference leads nowhere from where it stands", "leave out `$id` and `$schema` inside"
+        )
     except ValueError as error:
         return None, whole.problem(str(error))
     return schema, None
+
+
+def answer_validator(schema: Mapping[str, Any]) -> Validator:
+    """Checks answers, and knows no schema but this one.
+
+    Left to itself, jsonschema fetches what a reference names from any address, files and private networks among them:
+    an `$id` inside of a schema gives even `#/…` such a base.
+    """
+    from jsonschema import Draft202012Validator
+    from referencing import Registry
+
+    return Draft202012Validator(schema, registry=Registry())
 
 
 def _refuse_constant(name: str) -> None:
@@ -280,6 +299,8 @@ def _follow_references(schema: dict[str, Any]) -> None:
             return 1 + sum(map(size, value))
         if not isinstance(value, dict):
             return 1
+        if value is not schema and any(isinstance(value.get(key), str) for key in _BASES):
+            raise ValueError("`$id` and `$schema` may stand at the schema's root only")
         total = 1 + sum(size(child) for key, child in value.items() if key not in _DATA)
         references = (value[key] for key in _REFERENCES if isinstance(value.get(key), str))
         total += sum(map(target_size, references))

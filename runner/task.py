@@ -17,6 +17,9 @@ RETRYABLE = ord("r")
 LOST = ord("m")
 """No line came back for it; may be asked again."""
 
+LATEST = 2.5e11
+"""The last moment that a date can be made of (Unix seconds)."""
+
 BEGUN = "begun"
 """We mean to send it.  Nothing costly was asked."""
 STAGED = "staged"
@@ -138,6 +141,10 @@ class Task:
         task = cls(id=id, **values)
         if task.phase not in PHASES or (task.phase == ENDED and task.ending not in ENDINGS):
             raise ValueError(f"task {id} cannot be {task.phase} {task.ending}".rstrip())
+        if not f"{task.shard}{task.results}{task.outcomes}{task.remote_id}".isprintable():
+            raise ValueError(f"task {id} has a name that no blob and no remote task can have")
+        if task.requests < 0 or not all(abs(moment or 0) < LATEST for moment in (task.begun_at, task.staged_at)):
+            raise ValueError(f"task {id} has a number or a time that is none")
         return task
 
 

@@ -261,7 +261,7 @@ def load_plan(path: Path, request: Request, expect: str | None) -> tuple[Approva
         return approval, replace(request, select=globs, options=options)
     except OSError as error:
         raise RunnerError(f"the plan {path} cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         raise RunnerError(
             f"{path} is not a plan that this version of runner saved", commands=["runner plan --out FILE"]
         ) from None

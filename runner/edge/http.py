@@ -393,12 +393,14 @@ def _validator(response: httpx.Response) -> str:
 def _extent(response: httpx.Response) -> tuple[int, int | None]:
     """Where the body begins in the file, and how long the file is, if the server says."""
     if response.status_code == 206:
-        match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("content-range", "").strip())
+        match = re.fullmatch(
+            r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)", response.headers.get("content-range", "").strip()
+        )
         if match is None:
             return -1, None
         return int(match[1]), None if match[2] == "*" else int(match[2])
     length = response.headers.get("content-length", "")
-    return 0, int(length) if length.isdigit() else None
+    return 0, int(length) if re.fullmatch(r"[0-9]{1,18}", length) else None
 
 
 def _reply(response: httpx.Response, where: str, *, keyed: bool) -> Reply:

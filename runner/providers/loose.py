@@ -20,14 +20,14 @@ _EARLIEST = 1_420_070_400.0
 """2015, in Unix seconds: what is said to be older than every platform is a word for "unknown"."""
 
 
-def bounded_loads(data: bytes | str, deepest: int = DEEPEST) -> Any:
-    """A JSON value.  Raises ValueError for what is none, or is nested deeper than that.
+def bounded_loads(data: bytes | str, deepest: int = DEEPEST, **options: Any) -> Any:
+    """A JSON value; ``options`` are those of `json.loads`.  Raises ValueError for what is none, or is nested deeper.
 
     How deep Python itself can go depends on who calls: a line that was understood when it was collected has to be so,
     and has to be one that can be written again, whenever it is read anew.
     """
     try:
-        value = loads(data)
+        value = loads(data, **options)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     marks: tuple[Any, Any] = ("[", "{") if isinstance(data, str) else (b"[", b"{")

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import Project
 
 from runner import collect, sandbox
 from runner.collect import judge_for
 from runner.result import Result
 from runner.sandbox import watched
+from runner.schema import answer_schema
 
 BOMB = "^(([a-z])+.)+[A-Z]([a-z])+$"
 WORD = "a" * 60
@@ -167,3 +172,62 @@ def test_formats_are_not_run() -> None:
     with watched():
         for name in ("regex", "email", "idn-email", "uri", "iri", "uri-template", "date-time", "duration", "ipv6"):
             assert judge_for({"format": name})(answered(json.dumps("(((a+)+)+$" * 1_000))).failure is None
+
+
+# Schemas that reach out
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    """An address that somebody listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        yield server
+
+
+def reaching(address: str) -> dict[str, Any]:
+    """Schemas whose references begin with `#/`, and mean a part of what is at ``address``."""
+    inner = {"$id": address, "$ref": "#/$defs/y"}
+    dynamic = {"$id": address, "$dynamicRef": "#/$defs/y"}
+    aside = {"$defs": {"y": {}}, "$ref": "#/unknown"}
+    return {
+        "an id behind an unknown keyword": {**aside, "unknown": {"allOf": [inner]}},
+        "an id that only an answer leads to": {**aside, "unknown": {"properties": {"a": inner}}},
+        "an id in data": {**aside, "$ref": "#/examples/0", "examples": [{"properties": {"a": inner}}]},
+        "an old spelling": {
+            **aside,
+            "unknown": {
+                "$schema": "http://json-schema.org/draft-04/schema#",
+                "properties": {"a": {"id": address, "$ref": "#/$defs/y"}},
+            },
+        },
+        "a dynamic reference": {
+            **aside,
+            "unknown": {"properties": {"a": dynamic}},
+        },
+    }
+
+
+@pytest.mark.parametrize("kind", reaching(""))
+def test_no_schema_fetches_another(kind: str, listener: socket.socket) -> None:
+    """It is refused when it is read, and were it not, no answer would make anybody call: not by http, not a file."""
+    host, port = listener.getsockname()
+    for address in (f"http://{host}:{port}/x", "file:///etc/hostname"):
+        schema = reaching(address)[kind]
+        _, problem = answer_schema(json.dumps(schema).encode(), "schemas/a.json")
+        assert problem is not None
+        assert "may stand at the schema's root only" in problem.message
+        with watched():
+            judge_for(schema)(answered({"a": 1}))
+    with pytest.raises(BlockingIOError):
+        listener.accept()
+
+
+def test_a_pattern_that_takes_minutes_to_compile(tmp_path: Path) -> None:
+    """Ranges over all of Unicode whose case is folded: a problem of the file, after two seconds."""
+    project = Project(tmp_path)
+    project.spec(rows=1, response={"schema": "schemas/a.json"})
+    project.write("schemas/a.json", json.dumps({"pattern": "(?i)" + "[a-\U0010ffff]" * 10_000}))
+    done = project.call("validate")
+    assert done.code == 1
+    assert done.out.startswith("schemas/a.json:1:1: the schema cannot be read: it takes more than 2 s")
