@@ -217,8 +217,8 @@ def _size(value: float) -> str:
     """The shortest spelling that :func:`parse_size` reads back: 32000 → 32k."""
     for unit, factor in (("M", 1_000_000), ("k", 1_000)):
         if value >= factor and value % (factor / 10) == 0:
-            return f"{value / factor:g}{unit}"
-    return f"{value:.0f}" if value == int(value) else f"{value:g}"
+            return f"{value / factor:.12g}{unit}"
+    return f"{value:.0f}" if value == int(value) else f"{value:.12g}"
 
 
 # Why an offer does not fit

@@ -453,7 +453,9 @@ def load(data: bytes) -> State:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Unreadable(f"the state document is damaged: {type(error).__name__}: {error}") from None
-    where = misfit(state, State)
+    where = misfit(state, State) or next(
+        (f"tasks.{task.id}.{task.oddity}" for task in state.tasks.values() if task.oddity), None
+    )
     if where is not None:
         raise Unreadable(f"the state document is damaged: {where.lstrip('.')} is not what belongs there")
     return state

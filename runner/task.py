@@ -120,6 +120,16 @@ class Task:
     def on_its_way(self) -> bool:
         return self.phase in ON_ITS_WAY
 
+    @property
+    def oddity(self) -> str:
+        """What no task can have, "" where all is well: of a document that somebody else has written."""
+        names = ("shard", "results", "outcomes", "remote_id")
+        odd = [name for name in names if not str(getattr(self, name)).isprintable()]
+        odd += ["requests"] if self.requests < 0 else []
+        moments = ("begun_at", "staged_at", "started_at", "ended_at", "collected_at")
+        odd += [name for name in moments if abs(getattr(self, name) or 0) > LATEST]
+        return odd[0] if odd else ""
+
     def to_json(self) -> dict[str, Any]:
         """Only what differs from a field's default, so that the state stays readable."""
         data: dict[str, Any] = {}
@@ -141,10 +151,6 @@ class Task:
         task = cls(id=id, **values)
         if task.phase not in PHASES or (task.phase == ENDED and task.ending not in ENDINGS):
             raise ValueError(f"task {id} cannot be {task.phase} {task.ending}".rstrip())
-        if not f"{task.shard}{task.results}{task.outcomes}{task.remote_id}".isprintable():
-            raise ValueError(f"task {id} has a name that no blob and no remote task can have")
-        if task.requests < 0 or not all(abs(moment or 0) < LATEST for moment in (task.begun_at, task.staged_at)):
-            raise ValueError(f"task {id} has a number or a time that is none")
         return task
 
 
