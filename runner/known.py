@@ -90,8 +90,14 @@ def _add(map: DigestMap, index: int, task: Task, blob: Callable[[str], bytes]) -
         attempts = 1
         if not map.add(digest, _pack(state, attempts, index, position)):
             before = unpack(map.get(digest) or 0)
-            if state != _NEW and (state == _ANSWERED or not before.answered):
-                map.put(digest, _pack(state, min(before.attempts + 1, 255), index, position))
+            made = min(before.attempts + 1, 255)
+            if state == _NEW or (before.answered and state != _ANSWERED):
+                continue
+            if before.pending and state in (_RETRY, _GIVEN_UP):
+                # By the clock of another machine a task may have begun before the one whose failures it asks again.
+                map.put(digest, _pack(before.state, made, before.task, before.position))
+            else:
+                map.put(digest, _pack(state, made, index, position))
 
 
 def _pack(state: int, attempts: int, index: int, position: int) -> int:

@@ -152,6 +152,21 @@ def test_several_tasks(blobs: Blobs, tasks: list[tuple[str, dict[str, str]]], ex
     assert verdict(gather(reversed(made), blobs.__getitem__)) == expected
 
 
+@pytest.mark.parametrize("letter", [R, M, F])
+def test_a_retry_under_way_counts_whatever_the_clocks_say(blobs: Blobs, letter: str) -> None:
+    """Begun on a machine whose clock is behind, it looks older than the failure that it asks again."""
+    failed = blobs.task("t-1", "1", letter, begun_at=1_000.0)
+    retry = blobs.task("t-2", "1", begun_at=950.0)
+    known = gather([failed, retry], blobs.__getitem__)
+    assert verdict(known) == ("pending", 2, "t-2")
+    assert not asks(known, 3)
+    assert verdict(gather([failed, blobs.task("t-2", "1", A, begun_at=950.0)], blobs.__getitem__)) == (
+        "answered",
+        1,
+        "t-2",
+    )
+
+
 def test_tasks_that_share_some_requests(blobs: Blobs) -> None:
     """Each request has its own verdict, by its own task and position in it."""
     first = blobs.task("t-1", "123", A + R + M, begun_at=1.0)
