@@ -123,8 +123,7 @@ class Task:
     @property
     def oddity(self) -> str:
         """What no task can have, "" where all is well: of a document that somebody else has written."""
-        names = ("shard", "results", "outcomes", "remote_id")
-        odd = [name for name in names if not str(getattr(self, name)).isprintable()]
+        odd = [name for name in ("shard", "results", "outcomes") if not getattr(self, name).isprintable()]
         odd += ["requests"] if self.requests < 0 else []
         moments = ("begun_at", "staged_at", "started_at", "ended_at", "collected_at")
         odd += [name for name in moments if abs(getattr(self, name) or 0) > LATEST]

@@ -614,10 +614,10 @@ def test_damage_is_named(path: tuple[str, ...], value: Any, message: str) -> Non
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("shard", "a\0"), ("remote_id", "\ud800"), ("outcomes", "a\nb"), ("requests", -1), ("begun_at", 1e299)],
+    [("shard", "a\0"), ("results", "\ud800"), ("outcomes", "a\nb"), ("requests", -1), ("begun_at", 1e299)],
 )
 def test_what_no_task_can_have_is_refused(name: str, value: object) -> None:
-    """Names that no blob or remote task has, and moments that no date can be made of, are named before they are met."""
+    """Names that no blob has, and moments that no date can be made of, are named before they are met."""
     document = json.loads(dump(State("l", 1, "w", tasks={"t-1": a_task("t-1")})))
     document["tasks"]["t-1"][name] = value
     with pytest.raises(Unreadable, match=rf"tasks\.t-1\.{name} is not what belongs there"):
