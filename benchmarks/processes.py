@@ -99,8 +99,10 @@ def age(root: Path) -> None:
     for task in staged:
         for moment in ("begun_at", "staged_at"):
             task[moment] -= LONG
-    if staged:
-        path.write_text(json.dumps(document))
+    if staged:  # whole or not at all: somebody is reading it
+        new = path.with_name("state.aged")
+        new.write_text(json.dumps(document))
+        new.replace(path)
 
 
 def jsonl(path: Path) -> list[Any]:
