@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from benchmarks.fuzzing.child import Order, drawn
+from benchmarks.fuzzing.child import Order
 from benchmarks.fuzzing.keeper import Breach, Tally, keep
-from benchmarks.fuzzing.targets import TARGETS, opener
+from benchmarks.fuzzing.targets import TARGETS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,13 +68,10 @@ def _report(tallies: dict[str, Tally], folder: Path | None, seed: int) -> int:
 
 def _keep_inputs(breaches: Sequence[Breach], folder: Path, seed: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    name = breaches[0].target
-    stem = name.rpartition(":")[2]
-    with tempfile.TemporaryDirectory() as here, opener(name)(Path(here)) as target:
-        for breach in breaches:
-            path = folder / f"{stem}-{seed}-{breach.number}"
-            path.write_bytes(drawn(target, Order(name, seed), breach.number))
-            print(f"    python -m benchmarks.fuzz --target {name} --replay {shlex.quote(str(path))}")
+    for breach in breaches:
+        path = folder / f"{breach.target.rpartition(':')[2]}-{seed}-{breach.number}"
+        path.write_bytes(breach.input)
+        print(f"    python -m benchmarks.fuzz --target {breach.target} --replay {shlex.quote(str(path))}")
 
 
 if __name__ == "__main__":

@@ -3,9 +3,11 @@
 ``python -m benchmarks.kills --kills 500 --seed 1``
 
 `runner apply` runs as a user runs it, against `runner simulate` in a process of its own, and gets SIGKILL, SIGTERM or
-SIGINT at a moment that the seed decides.  A reader looks at the state all the while.  After a few such runs the project
-is left alone: the next applies have to finish by themselves, but for starts that nobody can look up, which are settled
-by the commands that apply prints.  The simulator's bill is the judge.  Takes about ten minutes on two cores.
+SIGINT at a moment that the seed decides; each time there are some more rows to be asked, beside what the run before it
+left undone.  A reader looks at the state all the while.  After a few such runs the project is left alone: the next
+applies have to finish by themselves, but for starts that nobody can look up, which are settled by the commands that
+apply prints, and to take along the files that nobody finished.  The simulator's bill is the judge.  Takes about ten
+minutes on two cores.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,17 +35,22 @@ from benchmarks.faults.places import CONCURRENCY, ONLINE, TAGLESS, provider
 from benchmarks.faults.project import write_project
 from benchmarks.faults.verdict import Evidence, judge, phase_of
 from benchmarks.processes import PATIENCE, Ended, Server, age, jsonl, run, serving, start
+from runner.edge.files import TEMPORARY
 
 PLACES = ("simulator", "wanqing", "openai-openai", "anthropic", "qianfan", "online")
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 EACH = 5
 """Kills in the life of one project."""
-QUESTIONS = tuple(f"question {number}?" for number in range(12))
-SLOW = tuple({"on": call, "do": "latency", "seconds": 0.25} for call in ("upload", "create", "download", "chat"))
+MORE = 6
+"""Questions that each run finds beside those that were there."""
+LATENCY = 0.25
+SLOW = tuple({"on": call, "do": "latency", "seconds": LATENCY} for call in ("upload", "create", "download", "chat"))
 """What the simulator takes its time with, so that kills hit all stages of a run."""
 LENGTH = 3.0
 """Seconds within which a run is hit: those of an undisturbed one on a machine of middling speed."""
 ROUNDS = 20
+LATER = 172_800.0
+"""Seconds after which nobody is writing a file any more."""
 INTERRUPTED = 130
 
 
@@ -60,6 +68,8 @@ class Life:
     torn: int = 0
     unreadable: int = 0
     """Runs after which the state could not be read."""
+    unfinished: int = 0
+    """Files that were being written when a process was killed, and were taken along later."""
     operated: int = 0
     again: int = 0
     duplicates: int = 0
@@ -105,25 +115,34 @@ class Play:
     def __init__(self, folder: Path, server: Server, life: Life) -> None:
         self._root, self._server, self._life = folder / "project", server, life
         self._chance = random.Random(life.seed)
-        self._asked = {"alpha": QUESTIONS}
-        write_project(self._root, provider(life.place, server.url), self._asked)
+        self._asked: list[str] = []
+        write_project(self._root, provider(life.place, server.url), {"alpha": ()})
 
     def play(self) -> None:
         state = self._root / ".runner/state.json"
         with Reader(state, self._life):
             for _ in range(EACH):
+                self._ask_more(MORE)
                 self._disturb()
                 if self._state() is None and state.exists():
                     self._life.unreadable += 1
             self._recover()
+            self._tidy()
         verdict = judge(
-            Evidence(self._asked, self._outputs(), self._server.requests(), self._state() or {}, self._online)
+            Evidence(
+                {"alpha": self._asked}, self._outputs(), self._server.requests(), self._state() or {}, self._online
+            )
         )
         life = self._life
         life.duplicates, life.lost, life.again = verdict.duplicates, verdict.lost, verdict.again
         life.breaches += verdict.breaches
         if life.again > (allowed := CONCURRENCY * sum(life.kills.values())):
             life.breaches.append(f"{life.again} questions were asked again, not {allowed} at most")
+
+    def _ask_more(self, count: int) -> None:
+        self._asked += (f"question {number}?" for number in range(len(self._asked), len(self._asked) + count))
+        rows = "".join(f"{json.dumps({'q': question})}\n" for question in self._asked)
+        (self._root / "specs/alpha.jsonl").write_text(rows)
 
     def _disturb(self) -> None:
         args = ["apply", "--yes", *(["--wait"] if self._chance.random() < 0.8 else [])]
@@ -168,6 +187,20 @@ class Play:
                 return
         self._life.breaches.append(f"not quiet after {ROUNDS} applies")
 
+    def _tidy(self) -> None:
+        """Two days later there is one more row; with the run that asks it goes what was never finished."""
+        left = self._unfinished()
+        for path in left:
+            os.utime(path, (time.time() - LATER,) * 2)
+        self._ask_more(1)
+        self._check(self._run("apply", "--yes", "--wait"))
+        self._life.unfinished += len(left)
+        if still := self._unfinished():
+            self._life.breaches.append(f"nobody takes along {', '.join(path.name for path in still)}")
+
+    def _unfinished(self) -> list[Path]:
+        return [*self._root.rglob(f"{TEMPORARY}*")]
+
     def _operate(self, task: str) -> None:
         """As a careful person: a look at the console, then one of the two commands."""
         if self._life.place not in TAGLESS:
@@ -197,7 +230,12 @@ class Play:
         return {"alpha": jsonl(path)} if path.exists() else {}
 
     def _questions(self) -> int:
-        return int(self._server.bill()["online"]["requests"])
+        """Single questions so far; those of a killed run that are still on their way are waited for."""
+        seen, now = -1, int(self._server.bill()["online"]["requests"])
+        while self._online and now != seen:
+            time.sleep(2 * LATENCY)
+            seen, now = now, int(self._server.bill()["online"]["requests"])
+        return now
 
     def _kept(self) -> int:
         """Answers to single questions that are on disk."""
@@ -213,7 +251,7 @@ class Play:
         return kept
 
     def _check_questions(self, asked: int, kept: int) -> None:
-        if self._online and (now := self._questions() - asked) > (most := len(QUESTIONS) - kept):
+        if self._online and (now := self._questions() - asked) > (most := len(self._asked) - kept):
             self._life.breaches.append(f"a run asked {now} questions where {most} at most were without an answer")
 
 
@@ -263,6 +301,7 @@ def _report(lives: Sequence[Life]) -> int:
             f"asked again {sum(life.again for life in of):>3}, duplicates {sum(life.duplicates for life in of)}, "
             f"lost {sum(life.lost for life in of)}"
         )
+    print(f"files left unfinished by a kill, and taken along later: {sum(life.unfinished for life in lives)}")
     print("signals: " + ", ".join(f"{name} {count}" for name, count in sorted(kills.items())))
     print("hit while tasks were: " + ", ".join(f"{phase} {count}" for phase, count in phases.most_common()))
     broken = [life for life in lives if life.breaches]

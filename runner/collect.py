@@ -14,7 +14,7 @@ from typing import Any
 from jinja2.exceptions import SecurityError
 
 from runner.digests import WIDTH, DigestMap
-from runner.edge.files import Spooled
+from runner.edge.files import Spooled, naming
 from runner.edge.outputs import write_output
 from runner.edge.paths import inside
 from runner.edge.world import World
@@ -228,7 +228,8 @@ def _read(world: World, task: Task, provider: Provider, spooled: Spooled, judge:
 def _numbered_lines(spooled: Spooled) -> Iterator[tuple[int, bytes]]:
     """Every non-empty line with its offset."""
     file = spooled.file
-    file.flush()
+    with naming(spooled.path.parent):
+        file.flush()
     file.seek(0)
     offset = 0
     for line in file:

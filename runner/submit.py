@@ -20,6 +20,7 @@ from itertools import islice
 from threading import Event, Thread
 
 from runner.digests import DigestMap
+from runner.edge.files import naming
 from runner.edge.world import World
 from runner.errors import Busy, Interrupted, ProviderError, Refused, RunnerError
 from runner.journal import Guard, Journal, Overtaken
@@ -204,7 +205,7 @@ class Submission:
         """Upload, and record what may now be started, and when that was."""
         staged = []
         events: list[StateEvent] = []
-        answers = self._answers([partial(self._provider(task).stage, _job(item, task)) for item, task in begun])
+        answers = self._answers([partial(self._stage_one, item, task) for item, task in begun])
         for (item, task), answer in zip(begun, answers, strict=True):
             if isinstance(answer, Upload):
                 staged.append((item, task, answer))
@@ -222,6 +223,10 @@ class Submission:
             self._journal.write(*[event for event in events if isinstance(event, Voided)])
             staged = [one for one in staged if self._stage_alone(now, *one)]
         return now, staged
+
+    def _stage_one(self, item: _Item, task: Task) -> Upload:
+        with naming(item.file.path.parent):  # beside the shard lies what it is turned into on its way
+            return self._provider(task).stage(_job(item, task))
 
     def _stage_alone(self, at: float, item: _Item, task: Task, upload: Upload) -> bool:
         """Whether the task is still ours to start: neither cancelled, nor claimed by another run."""
@@ -366,8 +371,9 @@ def _knows(state: State, id: str, remote_id: str) -> bool:
 
 def _unrecorded(started: Mapping[str, str], error: Exception | None) -> RunnerError:
     """The disk refused the record of what was started: a person gets the ids, which are known nowhere else."""
+    why = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error or "removed meanwhile"
     return RunnerError(
-        f"{len(started)} tasks were started, and the state does not hold them: {error or 'removed meanwhile'}",
+        f"{len(started)} tasks were started, and the state does not hold them: {why}",
         hint="Once it can be written, adopt them:",
         commands=[f"runner state adopt {id} {remote_id}" for id, remote_id in started.items()],
     )

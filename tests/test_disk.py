@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import resource
 import subprocess
@@ -16,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import COMMAND, PATIENCE, Done, Project, Served, environment, finished, serving
+from helpers import COMMAND, PATIENCE, Done, Nursery, Project, Served, environment, finished, serving
+
+from runner.edge.files import TEMPORARY
 
 FULL = "No space left on device"
 READ_ONLY = "Read-only file system"
@@ -266,7 +269,9 @@ def test_the_id_of_a_started_task_finds_no_room(wire: str, plant: Callable[..., 
         disk.fill()
         done = finished(process)
         assert done.code == 1, done
-        assert FULL in done.err
+        assert re.search(rf"^Error: \d tasks were started.*: \S+/\.runner/\S+: {FULL}$", done.err, re.MULTILINE), (
+            done.err
+        )
         commands = re.findall(r"^    runner (state adopt t-\w+ \S+)$", done.err, re.MULTILINE)
         made = {task["task"] for task in server.billed(name_of(project))}
         assert {command.split()[-1] for command in commands} == made
@@ -309,6 +314,17 @@ def test_a_limit_on_the_size_of_files(plant: Callable[..., Project], server: Ser
     assert felt >= 2
 
 
+def test_results_larger_than_a_file_may_be(plant: Callable[..., Project], server: Served) -> None:
+    """They fail as they are read back, since what is in memory is written first: into a file without a name as yet."""
+    rows = 60
+    project = plant(**server.provider())
+    project.rows(rows, name_of(project))
+    assert project.run("apply", "--yes").code == 0
+    refused(finished(spawn_limited(20_000, project)), TOO_LARGE, r"\.runner/blobs")
+    assert project.run("apply", "--yes", "--wait").code == 0
+    assert server.answered(name_of(project)) == rows
+
+
 def spawn_limited(size: int, project: Project) -> subprocess.Popen[bytes]:
     """`runner apply` that may not write files of more than ``size`` bytes."""
 
@@ -338,3 +354,51 @@ def test_words_that_find_no_room(plant: Callable[..., Project], server: Served) 
         )
     refused(Done(done.returncode, "", done.stderr.decode()), FULL, "standard output")
     paid_once(server, project)
+
+
+# ---- what a killed run leaves --------------------------------------------------------------------------------------
+
+
+def test_half_an_output_of_a_killed_run_goes(plant: Callable[..., Project], server: Served) -> None:
+    """It lies in a folder that is not ours: with the next output that is written there, and no file but it."""
+    project = plant()
+    paid_once(server, project)
+    output = project.root / "outputs" / f"{name_of(project)}.jsonl"
+    output.unlink()
+    (half,) = killed_over(output.parent, project, "apply", "--yes", "--wait")
+    (output.parent / ".tmp-theirs").touch()
+    long_ago(half, output.parent / ".tmp-theirs")
+    recent = output.parent / f"{TEMPORARY}of_another_run"
+    recent.touch()
+    paid_once(server, project)
+    assert {*output.parent.iterdir()} == {output, recent, output.parent / ".tmp-theirs"}
+
+
+def test_half_a_ledger_of_a_killed_run_goes(plant: Callable[..., Project]) -> None:
+    """With the next one that is kept, a day later."""
+    project = plant()
+    ledgers = project.root / ".runner/cache/ledgers"
+    project.rows(9_000, name_of(project))
+    (half,) = killed_over(ledgers, project, "plan")
+    long_ago(half)
+    assert project.requests() == 9_000
+    assert [path.suffix for path in ledgers.iterdir()] == [".ledger"]
+
+
+def killed_over(folder: Path, project: Project, *args: str) -> list[Path]:
+    """What is unfinished in ``folder`` once `runner ARGS` was killed that was about to finish it."""
+    nursery = Nursery()
+    try:
+        for at in range(1, 40):
+            assert nursery.run(project.root, *args, at=at).code == -9
+            if half := [*folder.glob(f"{TEMPORARY}*")]:
+                return half
+    finally:
+        nursery.close()
+    raise AssertionError(f"nothing was being written in {folder}")
+
+
+def long_ago(*paths: Path) -> None:
+    """They were last touched the day before yesterday."""
+    for path in paths:
+        os.utime(path, (time.time() - 172_800,) * 2)

@@ -25,12 +25,13 @@ INPUTS = dict.fromkeys(TARGETS, 60) | {
     "answers": 200,
     "rows": 600,
     "lines": 2_500,
-    "callers": 120,
-    "questions": 40,
+    "callers": 90,
+    "questions": 30,
     "states": 12,
     "plans": 12,
-    "queues": 2,
-    "results": 7,
+    "queues": 3,
+    "results": 6,
+    "leftovers": 6,
     "openai-conversations": 90,
 }
 """Of each target, by what one costs."""
@@ -74,6 +75,7 @@ def test_a_broken_promise_is_seen(bad: str, kind: str) -> None:
     tally = keep(Order(target, seed=1, count=6, patience=1.0 if kind == "hangs" else PATIENCE))
     assert tally.inputs == 6
     assert [(breach.kind, breach.number) for breach in tally.breaches] == [(kind, n) for n in bad_numbers(target, 6)]
+    assert all(is_bad(breach.input) for breach in tally.breaches)
     assert tally.breaches
 
 

@@ -33,7 +33,7 @@ from benchmarks.faults.timeline import CLOCK, Timeline
 from runner.load import load
 from runner.simulator.memory import Memory
 from runner.simulator.server import Simulator
-from runner.state import Collected, Event, State, Submitted, Unreadable, dump, fold
+from runner.state import Abandoned, Collected, Event, Removed, State, Submitted, Unreadable, dump, fold, forbids
 from runner.state import load as load_state
 from runner.task import BEGUN, COLLECTED, ENDED, OPEN, STAGED
 
@@ -115,6 +115,7 @@ class Project:
 
 COURSE = (BEGUN, STAGED, OPEN, ENDED, COLLECTED)
 """What a task goes through if nothing goes wrong."""
+STARTED = {OPEN, ENDED, COLLECTED}
 
 
 def unsound(state: State) -> Iterator[str]:
@@ -271,6 +272,26 @@ def test_every_prefix_of_a_history_is_sound(events: list[Event]) -> None:
     for event in events:
         state = fold(state, worded(event))
         assert [*unsound(state)] == []
+
+
+@settings(max_examples=50)
+@given(events=histories(), data=st.data())
+def test_what_is_written_again_after_others_wrote_is_sound(events: list[Event], data: st.DataObject) -> None:
+    """A lost reply whose write others have followed cannot be told from a conflict: its event, unless it is overtaken,
+    is folded onto what they wrote, and takes back no start."""
+    state, written = State("L"), []
+    for event in events:
+        if not forbids(state, event):
+            state = fold(state, worded(event))
+            written.append(worded(event))
+        again = data.draw(st.sampled_from([None, *written]))
+        if again is None or forbids(state, again):
+            continue
+        started = {id for id, task in state.tasks.items() if task.phase in STARTED}
+        state = fold(state, again)
+        assert [*unsound(state)] == []
+        if not isinstance(again, Removed | Abandoned):
+            assert {state.tasks[id].phase for id in started} <= STARTED
 
 
 def worded(event: Event) -> Event:

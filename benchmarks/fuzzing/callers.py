@@ -40,7 +40,8 @@ class _Complaints(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
-        if error is not None and not isinstance(error, ConnectionError | TimeoutError):
+        broke = error is not None and not isinstance(error, ConnectionError | TimeoutError)
+        if broke or record.levelno >= logging.ERROR:
             self.heard.append(self.format(record)[-3_000:])
 
 

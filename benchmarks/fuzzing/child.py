@@ -1,7 +1,8 @@
 """A process that runs one target within bounds of time and memory, input after input.
 
 ``python -m benchmarks.fuzzing.child ORDER``, with ``ORDER`` as :class:`Order` in JSON.  It says what it begins and what
-broke, one JSON object per line; an input that kills it, by the alarm or otherwise, is the last one that was begun.
+broke, one JSON object per line; an input that kills it, by the alarm or otherwise, is the last one that was begun, and
+lies in the file for it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 import tempfile
 import time
 import traceback
+from base64 import b64encode
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
@@ -32,7 +34,8 @@ MEMORY = 2**30
 class Order:
     """Inputs of ``target`` from the ``start``-th on: ``count`` of them, or as many as ``seconds`` allow.
 
-    ``replay``: the one file to take in their place.  ``patience``: seconds of wall time for one input.
+    ``replay``: the one file to take in their place.  ``patience``: seconds of wall time for one input.  ``last``: the
+    file for the input that was begun last.
     """
 
     target: str
@@ -42,6 +45,7 @@ class Order:
     seconds: float = 0.0
     replay: str = ""
     patience: float = SECONDS
+    last: str = ""
 
     def dumped(self) -> str:
         return json.dumps(asdict(self))
@@ -72,11 +76,14 @@ def _run(target: Target, order: Order, out: IO[str]) -> None:
     while number < order.start + order.count if order.count else time.monotonic() < end:
         print(json.dumps({"at": number}), file=out)
         data = Path(order.replay).read_bytes() if order.replay else drawn(target, order, number)
+        if order.last:
+            Path(order.last).write_bytes(data)
         signal.setitimer(signal.ITIMER_REAL, order.patience)
         kind, what = _kind_of(target, data)
         signal.setitimer(signal.ITIMER_REAL, 0)
         if kind:
-            print(json.dumps({"broken": kind, "at": number, "what": what}), file=out)
+            found = {"broken": kind, "at": number, "what": what, "input": b64encode(data).decode()}
+            print(json.dumps(found), file=out)
         number += 1
 
 

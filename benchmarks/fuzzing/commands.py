@@ -48,7 +48,7 @@ def call(root: Path, *args: str) -> Done:
     with redirect_stdout(out), redirect_stderr(err):
         code = _run()
     done = Done(code, out.getvalue(), err.getvalue())
-    if code == BUG or "Traceback" in done.out + done.err:
+    if code == BUG or "Traceback" in done.out + done.err or "a bug in runner" in done.err:
         raise Broken(TRACEBACK, f"runner {' '.join(args)} ends with {code}\n{done.err[-3_000:]}")
     if "out of memory" in done.err:
         raise Broken(MEMORY, f"runner {' '.join(args)}: {done.err[-1_000:]}")
@@ -168,12 +168,12 @@ def plans(folder: Path) -> Iterator[Target]:
     yield Target(lambda rng: mutated_json(rng, good), run)
 
 
-# ---- answers of the online queue -----------------------------------------------------------------------------------
+# ---- the queue of an endpoint without batches ----------------------------------------------------------------------
 
 
 @contextmanager
 def queues(folder: Path) -> Iterator[Target]:
-    """A queue whose file of answers is another when apply goes on with it."""
+    """A queue of which one file, of its questions or its answers, is another when apply goes on with it."""
     os.environ.update(KEYS)
     with Simulator(folder / "simulator", speed=1000) as simulator:
         template = Template(folder, provider("online", simulator.url))
@@ -181,18 +181,23 @@ def queues(folder: Path) -> Iterator[Target]:
         queues = sorted((template.root / ".runner").rglob("requests.jsonl"))
         if not queues:
             raise RuntimeError("nothing is left in the queues")
-        good = _answers_to(queues[0])
+        good = {"requests.jsonl": queues[0].read_bytes(), "answers.jsonl": _answers_to(queues[0])}
+
+        def draw(rng: Random) -> bytes:
+            name = rng.choice(list(good))
+            return name.encode() + b"\n" + mutated_lines(rng, good[name])
 
         def run(data: bytes) -> None:
+            name, _, body = data.partition(b"\n")
             with template.copied() as root:
-                (root / queues[0].relative_to(template.root)).with_name("answers.jsonl").write_bytes(data)
+                (root / queues[0].relative_to(template.root)).with_name(name.decode()).write_bytes(body)
                 done = call(root, "apply", "--yes", "--wait", "--json")
                 _expect(done.code in (0, 1, 7, 8), f"apply ends with {done}")
                 _expect(_is_readable(_state(root) or b""), "the state is lost")
                 if done.code in (0, 7):
                     _every_row_is_there(root)
 
-        yield Target(lambda rng: mutated_lines(rng, good), run)
+        yield Target(draw, run)
 
 
 def _answers_to(requests: Path) -> bytes:

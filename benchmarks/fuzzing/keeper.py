@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from base64 import b64decode
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,6 +33,7 @@ class Breach:
     number: int
     kind: str
     what: str
+    input: bytes
 
 
 @dataclass
@@ -55,6 +57,11 @@ class Tally:
 
 def keep(order: Order) -> Tally:
     """Have all of ``order`` carried out."""
+    with tempfile.NamedTemporaryFile(prefix="runner-fuzz-last-") as last:
+        return _kept(replace(order, last=last.name))
+
+
+def _kept(order: Order) -> Tally:
     tally = Tally()
     end = time.monotonic() + order.seconds
     while True:
@@ -90,7 +97,8 @@ def _live(order: Order, tally: Tally) -> tuple[int, bool]:
                 said = json.loads(line)
                 finished = finished or "done" in said
                 if "broken" in said:
-                    tally.breaches.append(Breach(order.target, said["at"], said["broken"], said["what"]))
+                    data = b64decode(said["input"])
+                    tally.breaches.append(Breach(order.target, said["at"], said["broken"], said["what"], data))
                     told = said["at"]
                     if len(tally.breaches) >= MOST:
                         process.kill()
@@ -104,5 +112,6 @@ def _live(order: Order, tally: Tally) -> tuple[int, bool]:
         raise RuntimeError(f"{order.target} did not begin, and ended with {code}\n{last_words}")
     if not finished and at != told and len(tally.breaches) < MOST:
         kind = "hangs" if code == -signal.SIGALRM else "tracebacks"
-        tally.breaches.append(Breach(order.target, at, kind, f"the process ended with {code}\n{last_words}"))
+        what = f"the process ended with {code}\n{last_words}"
+        tally.breaches.append(Breach(order.target, at, kind, what, Path(order.last).read_bytes()))
     return at, finished

@@ -8,7 +8,7 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 
-from benchmarks.fuzzing import callers, commands, conversations, documents, lines, questions, rows
+from benchmarks.fuzzing import callers, commands, conversations, documents, leftovers, lines, questions, rows
 from benchmarks.fuzzing.target import Opener, Target
 
 
@@ -31,6 +31,7 @@ TARGETS: Mapping[str, Opener] = {
     "plans": commands.plans,
     "queues": commands.queues,
     "results": commands.results,
+    "leftovers": leftovers.leftovers,
     **{f"{name}-conversations": partial(_family, name) for name in conversations.FAMILIES},
 }
 

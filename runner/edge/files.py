@@ -13,7 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-TEMPORARY = ".tmp-"
+TEMPORARY = ".tmp-runner_"
+"""How names of files begin that are not finished.  Outputs lie in folders of others, whose own must not be swept."""
 
 _UMASK = os.umask(0o077)
 os.umask(_UMASK)  # asked for once, since asking sets it, for all threads
@@ -94,10 +95,13 @@ def sha256_of(path: Path) -> str:
 
 def sweep(folder: Path, older_than: float) -> None:
     """Remove temporary files that a killed run left behind: those last written before ``older_than`` (Unix seconds)."""
-    for path in folder.glob(f"{TEMPORARY}*"):
-        with suppress(OSError):
-            if path.stat().st_mtime < older_than:
-                path.unlink()
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.name.startswith(TEMPORARY):
+                continue
+            with suppress(OSError):
+                if entry.stat(follow_symlinks=False).st_mtime < older_than:
+                    Path(entry).unlink()
 
 
 class Spooled:
@@ -159,9 +163,9 @@ def naming(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.filename is None or os.path.basename(os.fspath(error.filename)).startswith(TEMPORARY):  # noqa: PTH119
-            error.filename, error.filename2 = str(path), None
-        raise
+        if error.filename is not None and not os.path.basename(error.filename).startswith(TEMPORARY):  # noqa: PTH119
+            raise
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 def _flush(file: IO[bytes]) -> None:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
-from runner.edge.files import TEMPORARY, naming
+from runner.edge.files import TEMPORARY, naming, sweep
 
 RECORD = struct.Struct(">16sII")
 """Identity, bytes of the request line, estimated tokens."""
@@ -94,7 +94,10 @@ class LedgerCache:
         return Ledger(descriptor)
 
     def _forget(self, batch: str, new: Path) -> None:
-        """Drop the batch's older ledgers, but for those that another run may still be reading."""
+        """Drop the batch's older ledgers, but for those that another run may still be reading, and what was never
+        finished."""
+        with suppress(OSError):
+            sweep(self._folder, new.stat().st_mtime - _KEPT)
         for old in self._folder.glob(f"{batch}.*.ledger"):
             with suppress(OSError):
                 if new.stat().st_mtime - old.stat().st_mtime > _KEPT:

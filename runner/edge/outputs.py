@@ -11,28 +11,33 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from runner.edge.files import Spooled, sha256_of, write_atomic
+from runner.edge.files import Spooled, sha256_of, sweep, write_atomic
 from runner.errors import RunnerError
 
 Line = dict[str, Any]
 
 _GROUP = 10_000
 """Rows of one Parquet row group."""
+_STALE = 3600.0
+"""Seconds without a further line after which nobody is writing an output any more: whoever was has been killed."""
 
 
 def write_output(path: Path, lines: Iterable[Line]) -> str:
     """Write ``lines`` in the format of ``path``'s ending; returns the sha256 of the file.
 
-    Raises OSError, and RunnerError where Parquet is asked for without its extra.
+    What a killed run left of an output in the same folder goes.  Raises OSError, and RunnerError where Parquet is asked
+    for without its extra.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     match path.suffix:
         case ".csv":
-            return write_atomic(path, _csv(lines))
+            sha = write_atomic(path, _csv(lines))
         case ".parquet":
-            return _write_parquet(path, lines)
+            sha = _write_parquet(path, lines)
         case _:
-            return write_atomic(path, _jsonl(lines))
+            sha = write_atomic(path, _jsonl(lines))
+    sweep(path.parent, path.stat().st_mtime - _STALE)  # by the clock of that disk
+    return sha
 
 
 def _jsonl(lines: Iterable[Line]) -> Iterator[bytes]:

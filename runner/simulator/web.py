@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
@@ -214,6 +215,9 @@ def _handled(route: Route, wire: Wire, request: Request) -> Reply:
         return wire.refuse(refusal)
     except (ConnectionError, TimeoutError):
         raise  # the caller went away
+    except (OSError, sqlite3.Error) as error:
+        _LOG.error("the simulator's memory failed at %s: %s", route.call, error)
+        return wire.fail(500, "InternalError", f"the simulator's memory cannot be used: {error}")
     except Exception:
         _LOG.exception("the simulator failed at %s", route.call)
         return wire.fail(500, "InternalError", "the simulator failed; this is a bug in runner")

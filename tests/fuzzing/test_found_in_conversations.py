@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.fuzzing.recording import built, write_shard
 from benchmarks.fuzzing.scripted import Answer, Call, Scripted, passed_on, scripted
-from runner.errors import RunnerError, Unsure
+from runner.errors import Refused, RunnerError, Unsure
 from runner.provider import Absent, Found, Job, Provider, Unknown
 from runner.providers.pauses import LONGEST_PAUSE
 from runner.simulator.server import Simulator
@@ -124,6 +124,31 @@ def test_a_listed_task_that_says_nothing_may_be_ours(at: Ask, task: Any) -> None
     other = {"taskId": "x", "inputBosUri": "bos:/b/other/in/", "description": "runner other"}
     assert isinstance(at("qianfan", page(other)).find(JOB), Absent)
     assert isinstance(at("qianfan", page(other, task)).find(JOB), Unknown)
+
+
+SPOILT = (b"[1]", b"null", b"\xff", b"[" * 100_000, b'{"url": 7}', b'{"custom_id": "", "url": "http://[", "body": {}}')
+
+
+@pytest.mark.parametrize("spoilt", SPOILT)
+def test_questions_that_a_bad_disk_has_spoilt(at: Ask, tmp_path: Path, spoilt: bytes) -> None:
+    """Their task says so, and the others of its endpoint are answered."""
+    provider: Any = at("online", {"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}]})
+    shard = write_shard(provider, tmp_path / "shard.jsonl", 2)
+    jobs = [replace(JOB, task=task, remote_id=task, file=shard, attempts=1) for task in ("t-1", "t-2")]
+    for job in jobs:
+        provider.start(job, provider.stage(job))
+    (file,) = tmp_path.rglob("t-1/requests.jsonl")
+    file.write_bytes(spoilt + b"\n" + file.read_bytes())
+    provider.work(jobs)
+    ends = time.monotonic() + 30
+    while not provider.check(jobs[1]).phase.ended and time.monotonic() < ends:
+        time.sleep(0.01)
+    try:
+        with pytest.raises(Refused, match="queue of task t-1 is damaged"):
+            provider.check(jobs[0])
+        assert provider.check(jobs[1]).succeeded == 2
+    finally:
+        provider.rest(0.0)
 
 
 @pytest.mark.parametrize("wish", ["Fri, 31 Dec 9999 23:59:59 GMT", "9" * 9, "5"])

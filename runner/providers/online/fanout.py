@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 from threading import Lock, Thread
 from typing import TypeVar, cast
@@ -13,9 +14,10 @@ from typing import TypeVar, cast
 from runner.edge.secrets import Scrubber
 from runner.errors import ProviderError, Refused, RunnerError
 from runner.provider import Job
+from runner.providers.chat import CHAT_PATH, TEXT_PATH
 from runner.providers.online.asking import LOOK, Manner, Run, Work
 from runner.providers.online.door import NotYet, Target
-from runner.providers.online.queue import Queue, Tally
+from runner.providers.online.queue import Question, Queue, Tally
 
 T = TypeVar("T")
 
@@ -199,7 +201,14 @@ def _taken_up(job: Job, queue: Queue) -> Work | None:
         queue.release()
         return None
     tally = queue.tally()
-    return Work(job, queue, queue.questions(answered), tally.answered, tally.failed)
+    return Work(job, queue, _sound(queue.questions(answered)), tally.answered, tally.failed)
+
+
+def _sound(questions: Iterator[Question]) -> Iterator[Question]:
+    """What can be read of a file that the disk may have spoilt.  A task that lacks some is not through, and says so,
+    while the others go on."""
+    with suppress(LookupError, RecursionError, TypeError, ValueError):
+        yield from takewhile(lambda question: question.path in (CHAT_PATH, TEXT_PATH), questions)
 
 
 def _final(error: Exception) -> RunnerError:
