@@ -11,9 +11,9 @@ from typing import Any
 
 from runner.edge import secrets
 from runner.edge.http import Http
-from runner.edge.store import FolderStore, Store
+from runner.edge.stores import open_store
 from runner.edge.world import World
-from runner.errors import Refused, RunnerError
+from runner.errors import Refused
 from runner.project import Project, ProviderConfig, SecretRef
 from runner.provider import Provider
 from runner.registry import build
@@ -86,19 +86,7 @@ class Providers(Mapping[str, Provider]):
         return url
 
 
-def connect(root: Path, project: Project, closing: ExitStack) -> World:
+def connect(root: Path, project: Project, closing: ExitStack, *, offline: bool = False) -> World:
     """The project's World.  What it opens is closed with ``closing``.  Raises RunnerError."""
-    return World(root, project, open_store(root, project), Providers(root, project, closing))
-
-
-def open_store(root: Path, project: Project) -> Store:
-    """The store that ``state:`` names.  Raises RunnerError for a kind that there is not."""
-    where = project.state
-    scheme, colon, _ = where.partition(":")
-    if colon and (scheme == "git" or "://" in where):
-        raise RunnerError(
-            f"state: {where} is of a kind that this version does not have",
-            where=str(project.place),
-            hint="Use a folder, such as `state: .runner`.",
-        )
-    return FolderStore(root / where)
+    store = open_store(root, project, offline=offline)
+    return World(root, project, store, Providers(root, project, closing))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -13,13 +13,20 @@ from typing import Protocol
 from runner.edge.files import Spooled, flush_folder, make_folder, naming, sha256_of, sweep, write_atomic
 from runner.errors import RunnerError
 
+STALE = 3600.0
+"""Seconds after which nobody writes a temporary file any more."""
+
 
 class Conflict(Exception):
     """The document is not the one that was read.  The write did not happen, or its reply was lost: read again."""
 
 
-class Store(Protocol):
-    """What every kind of store offers.  Raises OSError for what the disk refuses."""
+class Documents(Protocol):
+    """Where one document lives.  Raises OSError for what the disk refuses, RunnerError for what lies elsewhere."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a reader of a plan should know of how the document was read."""
 
     def read(self) -> bytes | None:
         """The document, None where there is none yet."""
@@ -27,11 +34,18 @@ class Store(Protocol):
     def swap(self, old: bytes | None, new: bytes) -> None:
         """Replace ``old`` by ``new``, durably.  Raises Conflict when the document is not ``old``."""
 
+
+class Blobs(Protocol):
+    """Where immutable blobs live, each named by the sha256 of its bytes.
+
+    What was put is durable once the next swap of the document is, and no sooner: nothing else speaks of it.
+    """
+
     def get(self, name: str) -> bytes:
         """A blob's bytes.  Raises RunnerError when it is not there or not whole."""
 
     def put(self, data: bytes) -> str:
-        """Keep a blob, durably; returns its name, the sha256 of its bytes."""
+        """Keep a blob; returns its name."""
 
     def spool(self) -> Spooled:
         """A blob that is written piece by piece; hand it to `adopt`."""
@@ -46,27 +60,15 @@ class Store(Protocol):
         """Sweep what killed runs left behind.  ``now`` in Unix seconds."""
 
 
-class FolderStore:
-    """State in a folder: ``state.json`` and ``blobs/``.  A lock file orders the writers of one machine."""
+class Store(Documents, Blobs, Protocol):
+    """What every kind of store offers."""
+
+
+class FolderBlobs:
+    """Blobs in a folder.  Each is written once: whoever put it may have been killed before its name was flushed."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._document = folder / "state.json"
-        self._blobs = folder / "blobs"
-
-    def read(self) -> bytes | None:
-        try:
-            with naming(self._document):
-                return self._document.read_bytes()
-        except FileNotFoundError:
-            return None
-
-    def swap(self, old: bytes | None, new: bytes) -> None:
-        make_folder(self.folder)
-        with self._locked():
-            if self.read() != old:
-                raise Conflict
-            write_atomic(self._document, [new])
+        self._blobs = folder
 
     def get(self, name: str) -> bytes:
         try:
@@ -81,7 +83,7 @@ class FolderStore:
     def put(self, data: bytes) -> str:
         name = hashlib.sha256(data).hexdigest()
         path = self._path(name)
-        if path.exists():  # whoever put it may have been killed before its name was flushed
+        if path.exists():
             make_folder(path.parent)
             flush_folder(path.parent)
         else:
@@ -104,27 +106,86 @@ class FolderStore:
 
     def tidy(self, now: float) -> None:
         """Sweep what killed runs left: temporary files untouched for an hour."""
-        for folder in (self.folder, self._blobs, *self._blobs.glob("??")):
-            sweep(folder, now - 3600)
+        for folder in (self._blobs, *self._blobs.glob("??")):
+            sweep(folder, now - STALE)
 
     def _path(self, name: str) -> Path:
         return self._blobs / name[:2] / name
 
     def _lost(self, name: str) -> RunnerError:
-        return RunnerError(
-            f"the blob {name} is not in {self.folder}, although the state speaks of it",
-            hint="Restore the state folder from a backup, or remove the task that needs it: runner state rm TASK",
-        )
+        return lost(name, str(self._blobs.parent))
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """The lock is the kernel's and goes with the process: a killed run leaves nothing to unlock."""
-        descriptor = os.open(self.folder / "state.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+
+class FolderDocument:
+    """``state.json`` in a folder.  A lock file orders the writers of one machine."""
+
+    notes = ()
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._document = folder / "state.json"
+
+    def read(self) -> bytes | None:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
+            with naming(self._document):
+                return self._document.read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def swap(self, old: bytes | None, new: bytes) -> None:
+        make_folder(self.folder)
+        with locked(self.folder / "state.lock"):
+            if self.read() != old:
+                raise Conflict
+            write_atomic(self._document, [new])
+
+    def tidy(self, now: float) -> None:
+        sweep(self.folder, now - STALE)
+
+
+class FolderStore(FolderDocument, FolderBlobs):
+    """State in a folder: ``state.json`` and ``blobs/``."""
+
+    def __init__(self, folder: Path) -> None:
+        FolderDocument.__init__(self, folder)
+        FolderBlobs.__init__(self, folder / "blobs")
+
+    def tidy(self, now: float) -> None:
+        FolderDocument.tidy(self, now)
+        FolderBlobs.tidy(self, now)
+
+
+class JoinedStore:
+    """A document in one place and its blobs in another."""
+
+    def __init__(self, documents: Documents, blobs: Blobs) -> None:
+        self._documents = documents
+        self.read, self.swap = documents.read, documents.swap
+        self.get, self.put, self.local = blobs.get, blobs.put, blobs.local
+        self.spool, self.adopt, self.tidy = blobs.spool, blobs.adopt, blobs.tidy
+
+    @property
+    def notes(self) -> Sequence[str]:
+        return self._documents.notes
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """The lock is the kernel's and goes with the process: a killed run leaves nothing to unlock."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def lost(name: str, place: str) -> RunnerError:
+    """A blob that the state speaks of is nowhere."""
+    return RunnerError(
+        f"the blob {name} is not in {place}, although the state speaks of it",
+        hint="Restore the state from a backup, or remove the task that needs it: runner state rm TASK",
+    )
 
 
 def _damaged(name: str) -> RunnerError:

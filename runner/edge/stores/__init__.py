@@ -1,0 +1,112 @@
+"""Open the store that a project names: a document in one place, and its blobs beside it or in another."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from runner.edge.store import Blobs, Documents, FolderBlobs, FolderDocument, FolderStore, JoinedStore, Store
+from runner.edge.stores.far import Far, FarBlobs, FarDocument, Vault
+from runner.errors import RunnerError
+from runner.project import Project
+
+OBJECTS = ("s3://", "gs://", "az://")
+TERRAFORM = ("http://", "https://")
+
+
+def open_store(root: Path, project: Project, *, offline: bool = False) -> Store:
+    """The store that ``state:`` and ``blobs:`` name.  ``offline``: be content with the document as it was last read.
+
+    Raises RunnerError for a kind whose package is not installed, or that does not fit the other.
+    """
+    return _Opening(root, project.state, project.blobs.store, str(project.place), offline).store()
+
+
+def open_named(root: Path, state: str, blobs: str | None = None) -> Store:
+    """As :func:`open_store`, of a store that is named elsewhere than in runner.yaml."""
+    return _Opening(root, state, blobs, "", False).store()
+
+
+@dataclass(frozen=True)
+class _Opening:
+    root: Path
+    state: str
+    blobs: str | None
+    where: str
+    offline: bool
+
+    def store(self) -> Store:
+        beside = self.blobs is None or (self.blobs == "git" and self.state.startswith("git:"))
+        if beside and not _is_far(self.state):
+            return FolderStore(self._folder(self.state))
+        if beside and (self.state.startswith(TERRAFORM) or (self.blobs is None and self.state.startswith("git:"))):
+            raise self._error(
+                f"state: {self.state} needs to be told where raw results go",
+                "Name a place for them, such as blobs: {store: s3://BUCKET/PREFIX}"
+                + ("; or blobs: {store: git} for the same branch." if self.state.startswith("git:") else "."),
+            )
+        document, vault = self._document()
+        if beside and vault is not None:
+            return JoinedStore(document, self._far_blobs(vault, self.state))
+        assert self.blobs is not None
+        return JoinedStore(document, self._blobs(self.blobs))
+
+    def _document(self) -> tuple[Documents, Vault | None]:
+        if not _is_far(self.state):
+            return FolderDocument(self._folder(self.state)), None
+        far, vault = self._far(self.state, eager=False)
+        if far is None:
+            raise self._error(f"state: {self.state} cannot hold a state", "Name another store.")
+        copy = self._cache("state", self.state).with_suffix(".json")
+        return FarDocument(far, self.state, copy, offline=self.offline), vault
+
+    def _blobs(self, place: str) -> Blobs:
+        if place == "git":
+            raise self._error("blobs: {store: git} is for a state on a git branch", "Name a place for raw results.")
+        if place.startswith(TERRAFORM):
+            raise self._error(f"blobs: {place} keeps documents only", "Name an object store or a git branch.")
+        if not _is_far(place):
+            return FolderBlobs(self._folder(place) / "blobs")
+        _, vault = self._far(place, eager=True)
+        assert vault is not None
+        return self._far_blobs(vault, place)
+
+    def _far_blobs(self, vault: Vault, place: str) -> Blobs:
+        return FarBlobs(vault, place, self._cache("blobs", place))
+
+    def _far(self, place: str, *, eager: bool) -> tuple[Far | None, Vault | None]:
+        if place.startswith("git:"):
+            from runner.edge.stores.git import GitBranch, parse_address
+
+            try:
+                address = parse_address(place)
+            except ValueError as error:
+                raise self._error(f"{place} {error}", "Write git:BRANCH or git:URL#BRANCH.") from None
+            branch = GitBranch(self.root, address, self._cache("git", place), eager=eager)
+            return branch, branch
+        if place.startswith(OBJECTS):
+            from runner.edge.stores.objects import Bucket
+
+            bucket = Bucket(place, offline=self.offline)
+            return bucket, bucket
+        if place.startswith(TERRAFORM):
+            from runner.edge.stores.terraform import TerraformState
+
+            return TerraformState(place, offline=self.offline), None
+        raise self._error(
+            f"{place} is a kind of store that there is not", "Use a folder, git:, s3://, gs://, az:// or http(s)://."
+        )
+
+    def _cache(self, kind: str, place: str) -> Path:
+        return self.root / ".runner" / "cache" / kind / hashlib.sha256(place.encode()).hexdigest()[:16]
+
+    def _folder(self, place: str) -> Path:
+        return self.root / place
+
+    def _error(self, message: str, hint: str) -> RunnerError:
+        return RunnerError(message, where=self.where, hint=hint)
+
+
+def _is_far(place: str) -> bool:
+    return place.startswith("git:") or "://" in place
