@@ -114,8 +114,8 @@ def select(specs: Sequence[Spec], patterns: Sequence[str]) -> list[Spec]:
 
 
 def _notes(world: World, state: State, resolved: Sequence[Resolved], options: Options) -> list[str]:
-    notes = []
-    if state.lineage is None:
+    notes = [*world.store.notes]
+    if state.lineage is None and not notes:
         notes.append("There is no state yet: everything counts as new, so the counts are upper bounds.")
     if options.offline:
         notes.append("Offline: no provider was asked; tasks are shown as they were last seen.")

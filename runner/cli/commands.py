@@ -84,7 +84,7 @@ def render(context: Context, name: str, row: str | None, limit: int | None) -> N
     from runner.preview import bodies, model_of
     from runner.report.text import safe_json
 
-    with open_project(context) as (world, specs, journal):
+    with open_project(context, offline=True) as (world, specs, journal):
         count = 0
         spec = one_spec(specs, name)
         if model_of(world, spec, journal.state) is None:
@@ -149,7 +149,7 @@ def plan(
     from runner.resolve import Options
     from runner.workflow import Request, prepare, save_plan
 
-    with open_project(context) as (world, specs, journal):
+    with open_project(context, offline=offline) as (world, specs, journal):
         request = Request(select, Options(offline=offline, upgrade=upgrade))
         prepared = prepare(world, specs, journal.state, request)
         tidy(world)

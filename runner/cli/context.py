@@ -30,8 +30,11 @@ pass_context = click.make_pass_decorator(Context)
 
 
 @contextmanager
-def open_world(context: Context) -> Iterator[tuple[World, list[Spec]]]:
-    """The project that the options point at; what it opens is closed again.  Raises RunnerError."""
+def open_world(context: Context, *, offline: bool = False) -> Iterator[tuple[World, list[Spec]]]:
+    """The project that the options point at; what it opens is closed again.  Raises RunnerError.
+
+    ``offline``: a state that is out of reach may be taken as it was last read.
+    """
     from runner.connect import connect
     from runner.load import find_root, load
     from runner.sandbox import rationed
@@ -39,18 +42,18 @@ def open_world(context: Context) -> Iterator[tuple[World, list[Spec]]]:
     root = find_root(context.start)
     with rationed(), ExitStack() as closing:
         project, specs = load(root)
-        world = connect(root, project, closing)
+        world = connect(root, project, closing, offline=offline)
         world.progress = show.Progress()
         closing.callback(lambda: tidy(world))
         yield world, specs
 
 
 @contextmanager
-def open_project(context: Context) -> Iterator[tuple[World, list[Spec], Journal]]:
+def open_project(context: Context, *, offline: bool = False) -> Iterator[tuple[World, list[Spec], Journal]]:
     """As `open_world`, with the state read."""
     from runner.journal import Journal
 
-    with open_world(context) as (world, specs):
+    with open_world(context, offline=offline) as (world, specs):
         yield world, specs, Journal(world.store, world.unique)
 
 
