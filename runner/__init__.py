@@ -11,7 +11,6 @@ Nouns: frozen values and the pure questions one can ask of them.
 ``schema``          the two JSON Schemas, and problems in their terms
 ``model``           Selector, Offer, Price; which offer is chosen
 ``spec``            one batch as declared
-``project``         what `runner.yaml` says
 ``estimate``        tokens guessed from lengths
 ``result``          what one request came to; row counts
 ``provider``        what is asked of every provider
@@ -22,11 +21,13 @@ Nouns: frozen values and the pure questions one can ask of them.
 ``request``         identity of a question; bodies spliced from it
 ``shard``           requests cut into what may travel together
 ``task``            a shard sent, or about to be
+``limits``          the most that may be asked for, and what of it is used up
+``project``         what `runner.yaml` says
 ``known``           what is known of each request
 ``state``           events and the beliefs folded from them; the document
 ``batch``           a spec resolved today, and why it changed
 ``tally``           rows by outcome, as far as tasks tell
-``plan``            every step as a plain value; limits
+``plan``            every step as a plain value
 ``polling``         when a provider may politely be asked again
 ``outcome``         what an apply came to
 ``report/``         all of these as text, JSON and Markdown

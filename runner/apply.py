@@ -16,18 +16,21 @@ from runner.edge.world import World
 from runner.errors import Interrupted, ProviderError, Refused, RunnerError
 from runner.holdings import Holdings
 from runner.journal import Journal
+from runner.limits import Limits
 from runner.outcome import Outcome
 from runner.plan import Action, Change, Plan, Unsettled, gave_up, task_change
 from runner.polling import Polling
 from runner.provider import Traits
 from runner.publishing import Publishing
 from runner.refresh import News, refresh
-from runner.resolve import Options, Resolved, resolve
+from runner.resolve import Held, Options, Resolved, resolve
 from runner.result import Counts
 from runner.state import (
     Checked,
     Declared,
     Event,
+    Lift,
+    Lifted,
     Pinned,
     State,
     Stopped,
@@ -73,8 +76,11 @@ class Apply:
         deadline: float | None = None,
         submits: bool = True,
         resubmits: bool = True,
+        limits: Limits,
+        allow: Mapping[str, float] | None = None,
     ) -> None:
-        """``deadline``: when `--timeout` is over (Unix seconds).  ``submits``: false over a limit.
+        """``deadline``: when `--timeout` is over (Unix seconds).  ``submits``: false over a limit.  ``allow``: what of
+        ``limits`` was lifted for this run, by name.
 
         ``resubmits``: a start that turns out not to have happened is made again in this run, which an approval by
         digest does not cover.
@@ -89,6 +95,8 @@ class Apply:
         self._deadline = deadline
         self._submits = submits
         self._resubmits = submits and resubmits
+        self._limits = limits
+        self._allow = allow or {}
         self._left: set[str] = set()
         """Batches of which something approved may still be unsent."""
         self._unstarted: list[Task] = []
@@ -114,6 +122,7 @@ class Apply:
         self._judges = {name: judge_for(one.batch.spec.schema) for name, one in self._holdings}
         self.outcome = Outcome(plan, list(plan.changes), ["waiting"] * len(plan.changes), [""] * len(plan.changes))
         self.outcome.partial = options.sample is not None
+        self.outcome.suspended = {name for name, one in self._holdings if one.held is Held.SUSPENDED}
         self._publishing = Publishing(world, journal, self._holdings, self.outcome)
 
     # ---- steps -----------------------------------------------------------------------------------------------------
@@ -183,6 +192,9 @@ class Apply:
                 events.append(Pinned(name, one.pin))
             if one.batch.spec.on_remove != (known.on_remove if known else "keep"):
                 events.append(Declared(name, one.batch.spec.on_remove))
+        if self._allow and self._submits and self.outcome.plan.of(Action.SUBMIT):
+            at = self._world.clock.now()
+            events += [Lifted(Lift(name, value, at, self._world.who)) for name, value in sorted(self._allow.items())]
         return events
 
     def _settled(self, unsettled: Mapping[str, Unsettled]) -> None:
@@ -293,7 +305,7 @@ class Apply:
             return
         made = self._holdings.made
         ours = [id for ids in made.values() for id in ids]
-        submission = Submission(self._world, self._journal, self._believed, self._coverage, ours)
+        submission = Submission(self._world, self._journal, self._believed, self._coverage, self._limits, ours)
         try:
             report = submission.run(wanted)
         finally:
@@ -471,7 +483,7 @@ class Apply:
         if known and known.published and known.published.key == publish_key(one.batch, needs):
             return known.published.counts
         counts = estimate_counts(needs, one.demand.rows)
-        held = one.held or (known is not None and known.cancelled)
+        held = one.held is Held.CANCELLED or (known is not None and known.cancelled)
         if held and not any(task.on_its_way for task in needs):  # what was not sent is not going to be
             return replace(counts, missing=counts.missing + counts.pending, pending=0)
         return counts

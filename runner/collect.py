@@ -25,7 +25,7 @@ from runner.providers.loose import bounded_loads
 from runner.refresh import job_of
 from runner.rendering import Row, check_unchanged, rows_of
 from runner.request import custom_id
-from runner.resolve import Resolved, measure
+from runner.resolve import Held, Resolved, measure
 from runner.result import MISSING, Counts, Failure, Result
 from runner.sandbox import EACH, Allowance, attempt, limited_memory, watched
 from runner.schema import answer_validator
@@ -364,7 +364,7 @@ def row_key(spec: Spec, row: Row) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _answer(identity: bytes, answers: Answers, tally: _Tally, *, held: bool) -> dict[str, Any]:
+def _answer(identity: bytes, answers: Answers, tally: _Tally, *, held: Held) -> dict[str, Any]:
     task, result, verdict = answers.of(identity)
     if result is None:
         failure = _absence(task, verdict, held=held)
@@ -397,9 +397,11 @@ def _answer(identity: bytes, answers: Answers, tally: _Tally, *, held: bool) -> 
     }
 
 
-def _absence(task: Task | None, verdict: Verdict | None, *, held: bool) -> Failure:
+def _absence(task: Task | None, verdict: Verdict | None, *, held: Held) -> Failure:
     """Why no line answers a request."""
     if task is None or verdict is None or verdict.new:
+        if held is Held.SUSPENDED:
+            return Failure("not_submitted", "its spec, or the project, is suspended", True)
         if held:
             return Failure("cancelled", "its batch was cancelled before it was sent", False)
         return Failure("not_submitted", "it has not been sent yet", True)

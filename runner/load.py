@@ -163,6 +163,11 @@ class _Reading:
         if self.grounds.state_is_root:
             at = runner.locate(("state",))
             self.problems.append(at.problem("the state needs a folder of its own", f"write `state: {Project.state}`"))
+        blobs = runner.find(("blobs", "store"), str)
+        why, hint = projects.misplaced(runner.find(("state",), str) or Project.state, blobs)
+        at = runner.locate(("blobs", "store") if blobs else ("state",))
+        if why and not any((problem.line, problem.column) == (at.line, at.column) for problem in self.problems):
+            self.problems.append(at.problem(why, hint))
         for key, value in settings:
             if key in ("answers", "faults") and isinstance(value, str):
                 self._material.add(folded(os.path.normpath(value)))

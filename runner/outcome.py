@@ -32,6 +32,8 @@ class Outcome:
     timed_out: bool = False
     partial: bool = False
     """Only a part of the rows was asked for."""
+    suspended: set[str] = field(default_factory=set)
+    """Specs of which nothing is submitted for now, so that nobody waits for the rest of their rows."""
 
     def __post_init__(self) -> None:
         self._places = {(change.action, change.spec, change.task): at for at, change in enumerate(self.changes)}
@@ -54,7 +56,7 @@ class Outcome:
         """
         codes = {error.exit_code for error in self.errors}
         unsuccessful = any(counts.failed or counts.missing for counts in self.rows.values())
-        pending = any(counts.pending for counts in self.rows.values()) and not self.partial
+        pending = bool(self.awaited) and not self.partial
         if self.timed_out or (wait and pending and not self.unresolved):
             codes.add(STILL_RUNNING)
         if wait and (unsuccessful or self.unresolved):
@@ -62,6 +64,11 @@ class Outcome:
         if not self.plan.changes and unsuccessful:
             codes.add(NOT_ALL_SUCCEEDED)
         return next((code for code in _PRECEDENCE if code in codes), 0)
+
+    @property
+    def awaited(self) -> list[str]:
+        """Specs that have rows whose answers are still to come."""
+        return sorted(name for name, counts in self.rows.items() if counts.pending and name not in self.suspended)
 
     def to_json(self) -> dict[str, Any]:
         """The plan it began with, changes that arose appended, an outcome for each, and rows by spec."""

@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import partial
 from typing import Any
 
 from runner.fingerprint import canonical, digest
+from runner.limits import Limits, Over, Spending, exceeded, over_budget
 from runner.model import Price
-from runner.project import Limits
 from runner.state import State
 from runner.task import BEGUN, ENDED, OPEN, STAGED, Task
 
@@ -86,23 +86,6 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Over:
-    """A limit that the plan exceeds.  ``actual`` is None where it cannot be known, which counts as over."""
-
-    name: str
-    limit: float
-    actual: float | None
-    currency: str = ""
-
-    def __str__(self) -> str:
-        actual = "unknown" if self.actual is None else f"{self.actual:,.6g}"
-        return f"{self.name} {actual} > {self.limit:,.6g} {self.currency}".rstrip()
-
-    def to_json(self) -> dict[str, Any]:
-        return {"name": self.name, "limit": self.limit, "actual": self.actual, "currency": self.currency or None}
-
-
-@dataclass(frozen=True)
 class Demand:
     """What one batch wants of the world today.
 
@@ -127,6 +110,10 @@ class Demand:
     output: str = ""
     firm: bool = True
     """The price is known without asking the provider."""
+    repeats: int = 0
+    """Of the requests to submit, those that ask again, in other words, what an earlier version has an answer for."""
+    answered: int = 0
+    """Requests of the version that was last sent whole."""
 
 
 @dataclass(frozen=True)
@@ -183,8 +170,6 @@ class Plan:
         }
 
 
-ANY_CURRENCY = "*"
-"""Names, among limits of cost, all currencies that are not named."""
 A_PERSON_DECIDES = "a person decides"
 
 _APPROVED = (Action.SUBMIT, Action.CANCEL)
@@ -352,52 +337,24 @@ def cost_of(price: Price | None, tokens: Tokens | None, *, firm: bool = True) ->
 # ---- limits --------------------------------------------------------------------------------------------------------
 
 
-def over_limits(plan: Plan, limits: Limits, per_spec: Limits) -> tuple[Over, ...]:
-    """Every limit that the plan's submits exceed, of the whole apply and of single specs."""
+def over_limits(plan: Plan, demands: Sequence[Demand], state: State, limits: Limits, now: float) -> tuple[Over, ...]:
+    """Every limit that the plan's submits exceed: of the whole apply, of single specs, of the day and the month."""
     submits = plan.of(Action.SUBMIT)
-    found = _exceeded(submits, limits, "")
-    for change in submits:
-        found += _exceeded([change], per_spec, f"per_spec.{change.spec}.")
-    return tuple(found)
+    if not submits:
+        return ()
+    answered = {demand.spec: (demand.repeats, demand.answered) for demand in demands}
+    spendings = {change.spec: spending_of(change, *answered.get(change.spec, (0, 0))) for change in submits}
+    whole = sum(spendings.values(), Spending())
+    resting = sum(demand.answered for demand in demands if demand.spec not in spendings)
+    found = exceeded(replace(whole, answered=whole.answered + resting), limits.apply, "")
+    for spec, spending in spendings.items():
+        found += exceeded(spending, limits.per_spec, f"per_spec.{spec}.")
+    return (*found, *over_budget(limits, state.tasks.values(), whole, now))
 
 
-def _exceeded(submits: Sequence[Change], limits: Limits, prefix: str) -> list[Over]:
-    found = []
-    requests = sum(change.requests for change in submits)
-    if limits.requests is not None and requests > limits.requests:
-        found.append(Over(f"{prefix}requests", limits.requests, requests))
-    if limits.tokens is not None and submits:
-        tokens = _tokens(submits)
-        if tokens is None or tokens > limits.tokens:
-            found.append(Over(f"{prefix}tokens", limits.tokens, tokens))
-    if limits.cost is not None and submits:
-        found += _exceeded_cost(submits, limits.cost, f"{prefix}cost")
-    return found
-
-
-def _tokens(submits: Sequence[Change]) -> int | None:
-    """Input and output of all; None where an answer's length is not bounded."""
-    total = 0
-    for change in submits:
-        if change.tokens is None or change.tokens.output is None:
-            return None
-        total += change.tokens.input + change.tokens.output
-    return total
-
-
-def _exceeded_cost(submits: Sequence[Change], allowed: Mapping[str, float], name: str) -> list[Over]:
-    spent: dict[str, float] = {}
-    for change in submits:
-        if change.cost is None:
-            return [Over(name, min(allowed.values()), None)]
-        spent[change.cost.currency] = spent.get(change.cost.currency, 0.0) + change.cost.estimate
-    if "" in allowed:  # a bare number allows one currency, whichever it is
-        if len(spent) > 1:
-            return [Over(name, allowed[""], None)]
-        allowed = dict.fromkeys(spent, allowed[""])
-    other = allowed.get(ANY_CURRENCY, 0.0)
-    return [
-        Over(name, allowed.get(currency, other), money, currency)
-        for currency, money in sorted(spent.items())
-        if money > allowed.get(currency, other)
-    ]
+def spending_of(change: Change, repeats: int = 0, answered: int = 0) -> Spending:
+    """What a submit may come to.  Tokens are unknown where an answer's length is not bounded."""
+    bounded = change.tokens is not None and change.tokens.output is not None
+    tokens = change.tokens.input + (change.tokens.output or 0) if change.tokens and bounded else None
+    cost = {change.cost.currency: change.cost.estimate} if change.cost else None
+    return Spending(change.requests, tokens, cost, repeats, answered)

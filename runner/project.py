@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runner.document import Document
+from runner.limits import Limit, Limits
 from runner.model import Offer, parse_size
 from runner.schema import SECRETS
 from runner.spec import Place, parse_duration
@@ -35,15 +36,6 @@ class ProviderConfig:
 
 
 @dataclass(frozen=True)
-class Limits:
-    """The most that one apply may ask for.  None: no limit.  ``cost``: money by currency, "" for any single one."""
-
-    requests: int | None = None
-    tokens: int | None = None
-    cost: Mapping[str, float] | None = None
-
-
-@dataclass(frozen=True)
 class Blobs:
     """``prompts``: keep or drop the rendered example of each revision.  ``store``: where raw results go, if not beside
     the state."""
@@ -58,8 +50,9 @@ class Project:
     specs: str = "specs"
     state: str = ".runner"
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    limits: Limits = Limits()
-    per_spec: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
+    paused: bool = False
+    """Nothing is submitted; what is on its way is collected."""
     blobs: Blobs = Blobs()
     providers: Mapping[str, ProviderConfig] = field(default_factory=dict)
 
@@ -73,6 +66,26 @@ class Project:
         """Files that hold a secret of some provider."""
         settings = [value for provider in self.providers.values() for value in provider.settings.values()]
         return [value.file for value in settings if isinstance(value, SecretRef) and value.file is not None]
+
+
+def misplaced(state: str, blobs: str | None) -> tuple[str, str]:
+    """Why raw results cannot be kept as ``blobs`` says where the state is ``state``, and what to do; "" where they can.
+
+    A branch may be public, and Terraform's protocol keeps one document: neither takes results without being told.
+    """
+    on_branch, of_terraform = state.startswith("git:"), state.startswith(("http://", "https://"))
+    if blobs is None and (on_branch or of_terraform):
+        same = ", or `blobs: {store: git}` for the state's own branch" if on_branch else ""
+        why = "results lie on a branch only if it is said" if on_branch else "Terraform's protocol keeps one document"
+        return (f"raw results need a place of their own: {why}", f"add `blobs: {{store: s3://BUCKET/PREFIX}}`{same}")
+    if blobs == "git" and not on_branch:
+        return (
+            "`git` stands for the state's branch, and the state is on none",
+            "name a place such as s3://BUCKET/PREFIX",
+        )
+    if blobs is not None and blobs.startswith(("http://", "https://")):
+        return "Terraform's protocol keeps no results", "name an object store, git:URL#BRANCH or a folder"
+    return "", ""
 
 
 def folder_of(state: str) -> str | None:
@@ -94,19 +107,22 @@ def from_document(document: Document) -> Project:
         specs=value.get("specs", Project.specs),
         state=value.get("state", Project.state),
         defaults=value.get("defaults", {}),
-        limits=_limits(limits),
-        per_spec=_limits(limits.get("per_spec", {})),
+        limits=Limits(
+            _limit(limits), *(_limit(limits.get(scope, {})) for scope in ("per_spec", "per_day", "per_month"))
+        ),
+        paused=value.get("paused", False),
         blobs=Blobs(prompts=blobs.get("prompts", Blobs.prompts), store=blobs.get("store")),
         providers={name: _provider(document, name) for name in value["providers"]},
     )
 
 
-def _limits(value: Mapping[str, Any]) -> Limits:
+def _limit(value: Mapping[str, Any]) -> Limit:
     cost = value.get("cost")
-    return Limits(
+    return Limit(
         requests=_whole(value["requests"]) if "requests" in value else None,
         tokens=_whole(value["tokens"]) if "tokens" in value else None,
         cost=cost if isinstance(cost, dict | None) else {"": cost},
+        repeat=value.get("repeat"),
     )
 
 

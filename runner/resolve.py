@@ -6,6 +6,7 @@ import hashlib
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from enum import Enum
 
 from runner.batch import Batch, explain, fingerprint_of, publish_key
 from runner.digests import DigestMap
@@ -14,7 +15,7 @@ from runner.edge.rows import fingerprint as input_fingerprint
 from runner.edge.world import World
 from runner.errors import Busy, CredentialsError, InvalidDocuments, Problem, RunnerError, Unsure
 from runner.estimate import tokens as estimate_tokens
-from runner.fingerprint import digest_of
+from runner.fingerprint import Fingerprint, digest_of
 from runner.inputs import check_key
 from runner.known import Known, gather, unpack
 from runner.model import Catalogue, Offer, Selector, choose, modality_problems, parameter_problems
@@ -25,17 +26,29 @@ from runner.rendering import Rendering, check_unchanged, compile_in
 from runner.request import identify
 from runner.shard import TooLarge, cut
 from runner.spec import Spec
-from runner.state import Coverage, Pin, State, condition
+from runner.state import BatchState, Coverage, Pin, State, condition
 from runner.task import ABANDONED, VOID
+
+
+class Held(Enum):
+    """Why a batch submits nothing: a person cancelled it until `runner retry`, or its spec or project says not now."""
+
+    NOT = ""
+    CANCELLED = "cancelled"
+    SUSPENDED = "suspended"
+
+    def __bool__(self) -> bool:
+        return self is not Held.NOT
 
 
 @dataclass(frozen=True)
 class Options:
-    """``sample``: only the first so many rows of each spec are submitted."""
+    """``sample``: only the first so many rows of each spec are submitted.  ``no_rows``: an input may be empty."""
 
     offline: bool = False
     upgrade: bool = False
     sample: int | None = None
+    no_rows: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,8 +66,8 @@ class Resolved:
     """Whether `todo` is all that is left to ask: not so in a sample."""
     seen: Mapping[str, str] = field(default_factory=dict)
     """Condition of each of the needed tasks when the rows were held against them."""
-    held: bool = False
-    """Whether a person cancelled the batch: what is left to ask is not asked."""
+    held: Held = Held.NOT
+    """Why what is left to ask is not asked."""
     borrows: bool = False
     """Whether another spec of the same plan submits some of its requests."""
     distinct: int = 0
@@ -230,21 +243,25 @@ def _resolve(
     if covered and key and _still_holds(covered, key, spec) and not options.sample:
         needs = _needs(state, covered.needs)
         demand = _finish(
-            world, state, batch, Demand(spec.name, spec.provider, batch.model, covered.rows, 0, needs=needs)
+            world,
+            state,
+            batch,
+            Demand(spec.name, spec.provider, batch.model, covered.rows, 0, needs=needs, answered=covered.requests),
         )
         return Resolved(batch, demand, rendering, pin=pin, distinct=covered.requests)
     ledger = measure(world, rendering)
-    held = before is not None and before.cancelled
+    held = _held(world, spec, before)
     look = _Look(knowledge.of(batch), _Planned() if held else planned.by_next(), spec, 0 if held else options.sample)
     try:
         shards = [shard.digest for shard in cut(look.run(ledger), provider.traits.shard)]
     except TooLarge as error:
         raise RunnerError(f"in {spec.input.path}: {error}", where=str(spec.at("input"))) from None
-    if not look.rows:
+    if not look.rows and not options.no_rows:
         raise RunnerError(
             f"the input {spec.input.path} has no rows" + (" that `where` keeps" if spec.input.where else ""),
             where=str(spec.at("input")),
-            hint="Fill the file, or remove the spec.",
+            hint="Fill the file, or remove the spec; or, if it is meant to be empty:",
+            commands=["runner apply --allow no_rows=1"],
         )
     needs = _needs(state, look.needs, covered.needs if covered and key and covered.key == key else ())
     demand = Demand(
@@ -260,6 +277,8 @@ def _resolve(
         price=offer.price if offer else None,
         firm=pin is None or provider.traits.lists_offline or not spec.model.id or _is_declared(offers, spec, offer),
         needs=needs,
+        repeats=_repeats(covered, fingerprint, look),
+        answered=covered.requests if covered else 0,
     )
     return Resolved(
         batch,
@@ -274,6 +293,22 @@ def _resolve(
         borrows=look.borrowed,
         distinct=look.distinct,
     )
+
+
+def _held(world: World, spec: Spec, known: BatchState | None) -> Held:
+    if known is not None and known.cancelled:
+        return Held.CANCELLED
+    return Held.SUSPENDED if spec.suspend or world.project.paused else Held.NOT
+
+
+def _repeats(covered: Coverage | None, fingerprint: Fingerprint, look: _Look) -> int:
+    """How many of the requests to submit ask again, in other words, what the version before had sent.
+
+    A row that was edited cannot be told from one that is new, but for the number of them.
+    """
+    if covered is None or covered.fingerprint == fingerprint:
+        return 0
+    return min(covered.requests, max(0, look.fresh - max(0, look.distinct - covered.requests)))
 
 
 def _is_declared(offers: Offers, spec: Spec, offer: Offer | None) -> bool:

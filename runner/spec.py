@@ -119,6 +119,8 @@ class Spec:
     wait: Wait = Wait()
     attempts: int = 3
     on_remove: str = "keep"
+    suspend: bool = False
+    """Nothing of it is submitted; what is on its way is collected."""
     output: Output = Output("")
     places: Mapping[str, Place] = field(default_factory=dict)
 
@@ -325,6 +327,7 @@ def from_document(
         wait=_wait(document),
         attempts=int(value.get("retry", {}).get("attempts", 3)),
         on_remove=value.get("on_remove", "keep"),
+        suspend=value.get("suspend", False),
         output=Output(variant.output, tuple(value.get("output", {}).get("include", ()))),
         places=_places(document),
     )

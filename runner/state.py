@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json.encoder
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, assert_never
 
 from runner.conform import misfit
@@ -79,6 +79,20 @@ class BatchState:
 
 
 @dataclass(frozen=True)
+class Lift:
+    """A limit that somebody lifted for one apply, by `--allow NAME=VALUE`.  ``at`` in Unix seconds."""
+
+    name: str
+    value: float
+    at: float
+    by: str
+
+
+LIFTS = 50
+"""Lifts that are remembered."""
+
+
+@dataclass(frozen=True)
 class State:
     """``serial`` grows by one with every write; ``writer`` names the write, so that a lost reply can be recognised."""
 
@@ -87,6 +101,8 @@ class State:
     writer: str = ""
     batches: Mapping[str, BatchState] = field(default_factory=dict)
     tasks: Mapping[str, Task] = field(default_factory=dict)
+    lifts: tuple[Lift, ...] = ()
+    """The latest, oldest first."""
 
     def of(self, batch: str) -> list[Task]:
         return [task for task in self.tasks.values() if task.batch == batch]
@@ -105,6 +121,11 @@ class Pinned:
 class Declared:
     batch: str
     on_remove: str
+
+
+@dataclass(frozen=True)
+class Lifted:
+    lift: Lift
 
 
 @dataclass(frozen=True)
@@ -223,6 +244,7 @@ class Removed:
 Event = (
     Pinned
     | Declared
+    | Lifted
     | Begun
     | Renewed
     | Staged
@@ -250,6 +272,8 @@ def fold(state: State, event: Event) -> State:
             return _batch(state, batch, pin=pin)
         case Declared(batch, on_remove):
             return _batch(state, batch, on_remove=on_remove)
+        case Lifted(lift):
+            return state if lift in state.lifts else replace(state, lifts=(*state.lifts, lift)[-LIFTS:])
         case Begun(task):
             return replace(state, tasks={**state.tasks, task.id: task})
         case Renewed(by, until):
@@ -425,6 +449,9 @@ def dump(state: State) -> bytes:
             ("tasks", _rows(state.tasks, _task_line)),
         )
     )
+    if state.lifts:
+        lifts = ",\n".join(_dumps(asdict(lift)) for lift in state.lifts)
+        body = f'"lifts": [\n{lifts}\n],\n{body}'
     # Half a surrogate pair, which a provider's words may hold, is escaped as JSON would: UTF-8 has no bytes for it.
     return f"{_dumps(head)[:-1]},\n{body}\n}}\n".encode("utf-8", "backslashreplace")
 
@@ -450,6 +477,7 @@ def load(data: bytes) -> State:
             writer=document["writer"],
             batches={name: _batch_from(data) for name, data in document["batches"].items()},
             tasks={id: Task.from_json(id, data) for id, data in document["tasks"].items()},
+            lifts=tuple(Lift(**data) for data in document.get("lifts", ())),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Unreadable(f"the state document is damaged: {type(error).__name__}: {error}") from None

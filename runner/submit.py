@@ -22,9 +22,10 @@ from threading import Event, Thread
 from runner.digests import DigestMap
 from runner.edge.files import naming
 from runner.edge.world import World
-from runner.errors import Busy, Interrupted, ProviderError, Refused, RunnerError
+from runner.errors import Busy, Interrupted, LimitExceeded, ProviderError, Refused, RunnerError
 from runner.journal import Guard, Journal, Overtaken
 from runner.known import identities
+from runner.limits import Limits, intended, over_budget
 from runner.provider import Job, Provider, Upload
 from runner.refresh import job_of
 from runner.resolve import Resolved
@@ -84,12 +85,16 @@ class Submission:
         journal: Journal,
         base: State,
         covered: Callable[[Resolved, Sequence[str]], Iterable[StateEvent]],
+        limits: Limits,
         ours: Iterable[str] = (),
     ) -> None:
         self._world = world
         self._journal = journal
         self._base = base
         self._covered = covered
+        self._limits = limits
+        self._exhausted = False
+        """Whether another run has used up the budget that was left when this one was planned."""
         self._ours = set(ours)
         self._foreign: dict[str, DigestMap] = {}
         self._closed: dict[str, str] = {}
@@ -119,11 +124,14 @@ class Submission:
             if spec.provider in self._closed:
                 self.report.note(spec.name, self._closed[spec.provider], "not tried: see above")
                 continue
+            if self._exhausted:
+                self.report.note(spec.name, "skipped", "the budget is used up")
+                continue
             try:
                 with closing(spool(self._world, resolved)) as files:
                     for count, file in enumerate(files, start=1):
                         yield _Item(resolved, file, last=count == resolved.demand.shards)
-                        if spec.provider in self._closed:
+                        if spec.provider in self._closed or self._exhausted:
                             break
             except RunnerError as error:
                 self._refuse(spec.name, error)
@@ -162,27 +170,45 @@ class Submission:
             claim=Claim(self._world.who, now + LEASE),
             cost=_share(item.resolved, shard.count),
             currency=demand.price.currency if demand.price else "",
+            price=(demand.price.input, demand.price.output) if demand.price else None,
+            bound=_bound(item.resolved, shard.count),
         )
 
     def _begin(self, group: list[_Item], tasks: dict[str, Task]) -> list[tuple[_Item, Task]]:
         """Write Begun for those that no other run has begun meanwhile."""
         pairs = [(item, tasks[item.file.shard.digest]) for item in group]
         try:
-            self._journal.write(*[Begun(task) for _, task in pairs], guard=self._guard(group))
-        except Overtaken as error:
-            if len(group) > 1:  # one of them is taken: find out which
+            self._journal.write(*[Begun(task) for _, task in pairs], guard=self._guard(group, tasks))
+        except (Overtaken, LimitExceeded) as error:
+            if len(group) > 1:  # one of them is taken, or too much: find out which
                 return [pair for item in group for pair in self._begin([item], tasks)]
             self.report.note(group[0].spec, "skipped", error.message)
+            if isinstance(error, LimitExceeded) and not self._exhausted:
+                self._exhausted = True
+                self.report.errors.append(error)
             return []
         for item, task in pairs:
             self._ours.add(task.id)
             self.report.tasks[item.spec].append(task.id)
         return pairs
 
-    def _guard(self, group: list[_Item]) -> Guard:
-        """Two runs may cut the same requests into different shards: compare request by request."""
+    def _guard(self, group: list[_Item], tasks: Mapping[str, Task]) -> Guard:
+        """Two runs may cut the same requests into different shards: compare request by request.
+
+        And they may both have planned within what was left of a budget: what is begun is reckoned in the very state
+        that is swapped.  Raises LimitExceeded.
+        """
+        ours = [tasks[item.file.shard.digest] for item in group]
+        begun = {task.id for task in ours}
 
         def guard(state: State) -> str:
+            others = [task for task in state.tasks.values() if task.id not in begun]
+            if over := over_budget(self._limits, others, intended(ours), self._world.clock.now()):
+                raise LimitExceeded(
+                    f"the budget is used up: {'; '.join(map(str, over))}",
+                    hint="Another run began some of it since this one was planned.  The rest was not submitted.",
+                    commands=[f"runner apply --allow {one.name}=VALUE" for one in over],
+                )
             for task in state.tasks.values():
                 if task.id in self._ours or not _alive(task) or _alive(self._base.tasks.get(task.id)):
                     continue
@@ -389,6 +415,14 @@ def _share(resolved: Resolved, requests: int) -> float | None:
     if demand.price is None or demand.tokens is None or demand.tokens.output is None:
         return None
     return round(demand.price.cost(demand.tokens.input, demand.tokens.output) * requests / demand.submit, 9)
+
+
+def _bound(resolved: Resolved, requests: int) -> int | None:
+    """A shard's part of the tokens, input and output, by its number of requests; rounded up."""
+    tokens = resolved.demand.tokens
+    if tokens is None or tokens.output is None:
+        return None
+    return -(-(tokens.input + tokens.output) * requests // resolved.demand.submit)
 
 
 class _Heartbeat:

@@ -99,6 +99,10 @@ class Task:
     cost: float | None = None
     """What the plan estimated."""
     currency: str = ""
+    price: tuple[float, float] | None = None
+    """Of 1,000 tokens, input and output."""
+    bound: int | None = None
+    """Tokens at most, as estimated, input and output together."""
     stopped: str = ""
     """"cancelled" or "gave_up": unanswered requests are not to be asked again."""
     stopping: bool = False
@@ -110,6 +114,13 @@ class Task:
     def name(self) -> str:
         """What the provider's console shows: the batch, and enough of the shard's digest to recognise it."""
         return f"{self.batch[:40]}-{self.shard[:16]}-{self.attempt}"
+
+    @property
+    def paid(self) -> float | None:
+        """What its answers come to by the tokens that the provider counted, None where the price is unknown."""
+        if self.price is None:
+            return None
+        return sum(price * tokens for price, tokens in zip(self.price, self.tokens, strict=True)) / 1000
 
     @property
     def is_to_stop(self) -> bool:

@@ -19,11 +19,11 @@ from runner.edge.files import write_atomic
 from runner.edge.world import World
 from runner.errors import LimitExceeded, RunnerError, StalePlan
 from runner.journal import Journal
+from runner.limits import Limits
 from runner.outcome import Outcome
-from runner.plan import ANY_CURRENCY, Demand, Facts, Plan, make_plan, over_limits
-from runner.project import Limits
+from runner.plan import Demand, Facts, Plan, make_plan, over_limits
 from runner.refresh import News, fold_all, refresh
-from runner.resolve import Options, Resolved, resolve, together
+from runner.resolve import Held, Options, Resolved, resolve, together
 from runner.spec import Spec
 from runner.state import State
 from runner.task import OPEN, Task
@@ -36,7 +36,12 @@ class Request:
 
     select: tuple[str, ...] = ()
     options: Options = field(default_factory=Options)
-    allow: Mapping[str, float] | None = None
+    allow: Mapping[str, float] = field(default_factory=dict)
+    """Limits that are lifted for once, by name."""
+
+    def limits(self, world: World) -> Limits:
+        """Those of runner.yaml, with what is allowed.  Raises RunnerError for names that there are not."""
+        return world.project.limits.lifted(self.allow)
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,9 @@ def prepare(world: World, specs: Sequence[Spec], state: State, request: Request)
 
     Errors are handed back, so that apply can still collect what others have paid for.
     """
-    chosen = select(specs, request.select)
+    chosen = select(specs, request.select, allow_none="no_specs" in request.allow)
+    if not specs and "no_specs" not in request.allow:
+        _check_emptiness(world, state)
     names = frozenset(spec.name for spec in chosen) if request.select else None
 
     lent = {id for name in names or () for id in _needs(state, name)}
@@ -87,8 +94,7 @@ def prepare(world: World, specs: Sequence[Spec], state: State, request: Request)
     notes = _notes(world, state, resolved, request.options)
     plan = make_plan(demands, believed, facts, world.clock.now(), notes)
     plan = replace(plan, lineage=state.lineage, serial=state.serial)
-    limits, per_spec = allowed(world.project.limits, world.project.per_spec, request.allow or {})
-    plan = replace(plan, over=over_limits(plan, limits, per_spec))
+    plan = replace(plan, over=over_limits(plan, demands, believed, request.limits(world), world.clock.now()))
     return Prepared(plan, believed, tuple(resolved), news, selected, (*errors, *news.errors.values()))
 
 
@@ -104,10 +110,24 @@ def _needs(state: State, name: str) -> tuple[str, ...]:
     return known.covered.needs if known and known.covered else ()
 
 
-def select(specs: Sequence[Spec], patterns: Sequence[str]) -> list[Spec]:
-    """Specs whose name fits one of the globs, or all without any.  Raises RunnerError for a glob that fits none."""
+def _check_emptiness(world: World, state: State) -> None:
+    """A folder without specs may be a mistake, such as a wrong path, and would cancel or orphan all that runs."""
+    running = sorted({task.batch for task in state.tasks.values() if task.on_its_way})
+    if running:
+        raise RunnerError(
+            f"there is no spec in {world.project.specs}, and tasks of {', '.join(running[:8])} are on their way",
+            hint="Put the specs back; or, if they are meant to be gone:",
+            commands=["runner apply --allow no_specs=1"],
+        )
+
+
+def select(specs: Sequence[Spec], patterns: Sequence[str], *, allow_none: bool = False) -> list[Spec]:
+    """Specs whose name fits one of the globs, or all without any.
+
+    Raises RunnerError for a glob that fits none, unless that is allowed.
+    """
     unmatched = [glob for glob in patterns if not any(fnmatchcase(spec.name, glob) for spec in specs)]
-    if unmatched:
+    if unmatched and not allow_none:
         names = ", ".join(sorted(spec.name for spec in specs)[:20]) or "none"
         raise RunnerError(f"no spec is named {', '.join(map(repr, unmatched))}", hint=f"The specs are: {names}")
     return [spec for spec in specs if not patterns or any(fnmatchcase(spec.name, glob) for glob in patterns)]
@@ -122,38 +142,18 @@ def _notes(world: World, state: State, resolved: Sequence[Resolved], options: Op
     unpinned = sorted(one.batch.spec.name for one in resolved if one.batch.offer is None)
     if unpinned:
         notes.append(f"No model is chosen yet for {', '.join(unpinned)}: that takes the provider's list.")
-    held = sorted(one.batch.spec.name for one in resolved if one.held)
-    notes += [f"{name} is cancelled: nothing of it is submitted before `runner retry {name}`." for name in held]
+    notes += ["The project is paused: nothing is submitted."] if world.project.paused else []
+    for one in sorted(resolved, key=lambda one: one.batch.spec.name):
+        name = one.batch.spec.name
+        if one.held is Held.CANCELLED:
+            notes.append(f"{name} is cancelled: nothing of it is submitted before `runner retry {name}`.")
+        elif one.held is Held.SUSPENDED and not world.project.paused:
+            notes.append(f"{name} is suspended: nothing of it is submitted.")
     bounds = sorted({one.batch.spec.provider for one in resolved if one.demand.price and one.demand.price.upper_bound})
     notes += [f"{name} lists no batch price: costs there are the online price, an upper bound." for name in bounds]
     used = sorted({one.batch.spec.provider for one in resolved if one.demand.submit})
     notes += [note for name in used for note in world.providers[name].notes]
     return notes
-
-
-def allowed(limits: Limits, per_spec: Limits, allow: Mapping[str, float]) -> tuple[Limits, Limits]:
-    """The limits, with those that ``--allow NAME=VALUE`` names replaced.  Raises RunnerError for other names."""
-    for name, value in allow.items():
-        scope, _, key = name.rpartition(".")
-        if scope not in ("", "per_spec") or key not in ("requests", "tokens", "cost"):
-            raise RunnerError(
-                f"--allow does not know {name!r}",
-                hint="It takes requests, tokens, cost, per_spec.requests, per_spec.tokens or per_spec.cost.",
-            )
-        target = per_spec if scope else limits
-        if key == "cost":
-            changed = replace(target, cost=_costs(target.cost or {"": 0.0}, value))
-        elif key == "requests":
-            changed = replace(target, requests=int(value))
-        else:
-            changed = replace(target, tokens=int(value))
-        limits, per_spec = (limits, changed) if scope else (changed, per_spec)
-    return limits, per_spec
-
-
-def _costs(limits: Mapping[str, float], value: float) -> Mapping[str, float]:
-    """Every currency's limit lifted to ``value``, those that had none among them."""
-    return dict.fromkeys(limits if "" in limits else [*limits, ANY_CURRENCY], value)
 
 
 # ---- apply ---------------------------------------------------------------------------------------------------------
@@ -210,6 +210,8 @@ def carry_out(
         deadline=deadline,
         submits=not plan.over and not prepared.errors,
         resubmits=resubmits,
+        limits=request.limits(world),
+        allow=request.allow,
     )
     apply.outcome.errors += prepared.errors
     if plan.over:

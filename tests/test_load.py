@@ -12,9 +12,10 @@ import pytest
 
 from runner import load as loading
 from runner.errors import InvalidDocuments, Problem, RunnerError
+from runner.limits import Limit, Limits
 from runner.load import find_root, load, problems
 from runner.model import Bound, Selector
-from runner.project import Blobs, Limits, ProviderConfig, SecretRef
+from runner.project import Blobs, ProviderConfig, SecretRef
 from runner.spec import Input, MessageTemplate, Output, PartTemplate, Place, Spec, Template, Wait
 
 CASES = Path(__file__).parent / "cases" / "documents"
@@ -83,14 +84,15 @@ def template(source: str, line: int, column: int, file: str = "specs/all.yaml") 
 def test_a_project_is_typed() -> None:
     """Sizes are numbers, durations seconds, secrets references, and each provider knows its line."""
     found, _ = load(CASES / "fine")
-    assert found.limits == Limits(requests=100_000, tokens=20_000_000, cost={"CNY": 50, "USD": 10})
-    assert found.per_spec == Limits(cost={"": 5})
+    limit = Limit(requests=100_000, tokens=20_000_000, cost={"CNY": 50, "USD": 10}, repeat=0.5)
+    assert found.limits == Limits(limit, Limit(cost={"": 5}), Limit(cost={"": 40}), Limit(requests=2_000_000))
+    assert found.paused is True
     assert found.blobs == Blobs("drop", "git")
     assert found.state == "git:runner-state"
     assert found.state_folder is None
     assert found.defaults["provider"] == "demo"
     assert found.providers["demo"] == ProviderConfig(
-        "demo", "simulator", {"speed": 10, "max_requests": 100, "max_bytes": 1_000_000}, Place("runner.yaml", 8, 3)
+        "demo", "simulator", {"speed": 10, "max_requests": 100, "max_bytes": 1_000_000}, Place("runner.yaml", 9, 3)
     )
     assert found.providers["maas"].settings == {
         "base_url": "http://127.0.0.1:8000",

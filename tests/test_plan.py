@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from builders import a_plan, a_submit, a_task
 
+from runner.limits import Limit, Limits, Over
 from runner.model import Price
 from runner.plan import (
     Action,
@@ -17,7 +18,6 @@ from runner.plan import (
     Cost,
     Demand,
     Facts,
-    Over,
     Plan,
     Tokens,
     Unsettled,
@@ -26,7 +26,6 @@ from runner.plan import (
     make_plan,
     over_limits,
 )
-from runner.project import Limits
 from runner.state import State
 from runner.task import ABANDONED, BEGUN, COLLECTED, ENDED, OPEN, STAGED, VOID, Task
 
@@ -417,7 +416,7 @@ TWO = a_plan([a_submit("a"), a_submit("b", requests=5, cost=Cost(0.1, "CNY"), to
 UNBOUNDED = a_plan([a_submit("a"), a_submit("b", cost=Cost(0.1, "CNY"), tokens=Tokens(10, None))])
 MIXED = a_plan([a_submit("a"), a_submit("b", cost=Cost(9.0, "USD"))])
 UNPRICED = a_plan([a_submit("a"), a_submit("b", cost=None)])
-NONE = Limits()
+NONE = Limit()
 
 
 @pytest.mark.parametrize(
@@ -425,49 +424,49 @@ NONE = Limits()
     [
         (TWO, NONE, NONE, []),
         # Requests.
-        (TWO, Limits(requests=15), NONE, []),
-        (TWO, Limits(requests=14), NONE, [Over("requests", 14, 15)]),
-        (TWO, Limits(requests=0), NONE, [Over("requests", 0, 15)]),
-        (TWO, NONE, Limits(requests=10), []),
-        (TWO, NONE, Limits(requests=9), [Over("per_spec.a.requests", 9, 10)]),
+        (TWO, Limit(requests=15), NONE, []),
+        (TWO, Limit(requests=14), NONE, [Over("requests", 14, 15)]),
+        (TWO, Limit(requests=0), NONE, [Over("requests", 0, 15)]),
+        (TWO, NONE, Limit(requests=10), []),
+        (TWO, NONE, Limit(requests=9), [Over("per_spec.a.requests", 9, 10)]),
         # Tokens, in and out; an answer without a bound counts as over.
-        (TWO, Limits(tokens=3_010), NONE, []),
-        (TWO, Limits(tokens=3_009), NONE, [Over("tokens", 3_009, 3_010)]),
-        (TWO, NONE, Limits(tokens=9), [Over("per_spec.a.tokens", 9, 3_000), Over("per_spec.b.tokens", 9, 10)]),
-        (UNBOUNDED, Limits(tokens=9_999), NONE, [Over("tokens", 9_999, None)]),
-        (UNBOUNDED, NONE, Limits(tokens=9_999), [Over("per_spec.b.tokens", 9_999, None)]),
-        (UNBOUNDED, Limits(requests=99), NONE, []),
+        (TWO, Limit(tokens=3_010), NONE, []),
+        (TWO, Limit(tokens=3_009), NONE, [Over("tokens", 3_009, 3_010)]),
+        (TWO, NONE, Limit(tokens=9), [Over("per_spec.a.tokens", 9, 3_000), Over("per_spec.b.tokens", 9, 10)]),
+        (UNBOUNDED, Limit(tokens=9_999), NONE, [Over("tokens", 9_999, None)]),
+        (UNBOUNDED, NONE, Limit(tokens=9_999), [Over("per_spec.b.tokens", 9_999, None)]),
+        (UNBOUNDED, Limit(requests=99), NONE, []),
         # Cost, as a number and by currency.
-        (TWO, Limits(cost={"": 0.52}), NONE, []),
-        (TWO, Limits(cost={"": 0.5}), NONE, [Over("cost", 0.5, 0.52, "CNY")]),
-        (TWO, Limits(cost={"CNY": 0.52}), NONE, []),
-        (TWO, Limits(cost={"CNY": 0.5, "USD": 9}), NONE, [Over("cost", 0.5, 0.52, "CNY")]),
-        (TWO, NONE, Limits(cost={"": 0.2}), [Over("per_spec.a.cost", 0.2, 0.42, "CNY")]),
+        (TWO, Limit(cost={"": 0.52}), NONE, []),
+        (TWO, Limit(cost={"": 0.5}), NONE, [Over("cost", 0.5, 0.52, "CNY")]),
+        (TWO, Limit(cost={"CNY": 0.52}), NONE, []),
+        (TWO, Limit(cost={"CNY": 0.5, "USD": 9}), NONE, [Over("cost", 0.5, 0.52, "CNY")]),
+        (TWO, NONE, Limit(cost={"": 0.2}), [Over("per_spec.a.cost", 0.2, 0.42, "CNY")]),
         # A currency that no limit names is not allowed any.
-        (TWO, Limits(cost={"USD": 9}), NONE, [Over("cost", 0.0, 0.52, "CNY")]),
+        (TWO, Limit(cost={"USD": 9}), NONE, [Over("cost", 0.0, 0.52, "CNY")]),
         # Two currencies under a bare number cannot be added.
-        (MIXED, Limits(cost={"": 99}), NONE, [Over("cost", 99, None)]),
-        (MIXED, Limits(cost={"CNY": 1, "USD": 9}), NONE, []),
+        (MIXED, Limit(cost={"": 99}), NONE, [Over("cost", 99, None)]),
+        (MIXED, Limit(cost={"CNY": 1, "USD": 9}), NONE, []),
         (
             MIXED,
-            Limits(cost={"CNY": 0.1, "USD": 8}),
+            Limit(cost={"CNY": 0.1, "USD": 8}),
             NONE,
             [Over("cost", 0.1, 0.42, "CNY"), Over("cost", 8, 9.0, "USD")],
         ),
-        (MIXED, NONE, Limits(cost={"": 9}), []),
+        (MIXED, NONE, Limit(cost={"": 9}), []),
         # An unknown price counts as over where cost is limited, and only there.
-        (UNPRICED, Limits(cost={"": 99}), NONE, [Over("cost", 99, None)]),
-        (UNPRICED, Limits(cost={"CNY": 99, "USD": 7}), NONE, [Over("cost", 7, None)]),
-        (UNPRICED, NONE, Limits(cost={"": 99}), [Over("per_spec.b.cost", 99, None)]),
-        (UNPRICED, Limits(requests=99, tokens=9_999), NONE, []),
+        (UNPRICED, Limit(cost={"": 99}), NONE, [Over("cost", 99, None)]),
+        (UNPRICED, Limit(cost={"CNY": 99, "USD": 7}), NONE, [Over("cost", 7, None)]),
+        (UNPRICED, NONE, Limit(cost={"": 99}), [Over("per_spec.b.cost", 99, None)]),
+        (UNPRICED, Limit(requests=99, tokens=9_999), NONE, []),
         # Nothing to submit is within any limit.
-        (a_plan([CANCELLED]), Limits(0, 0, {"": 0}), Limits(0, 0, {"": 0}), []),
-        (a_plan([a_submit(cost=Cost(0.0, "CNY"))]), Limits(cost={"": 0}), NONE, []),
+        (a_plan([CANCELLED]), Limit(0, 0, {"": 0}), Limit(0, 0, {"": 0}), []),
+        (a_plan([a_submit(cost=Cost(0.0, "CNY"))]), Limit(cost={"": 0}), NONE, []),
         # Everything at once, of the whole and of each spec.
         (
             TWO,
-            Limits(1, 1, {"": 0}),
-            Limits(1, 20, None),
+            Limit(1, 1, {"": 0}),
+            Limit(1, 20, None),
             [
                 Over("requests", 1, 15),
                 Over("tokens", 1, 3_010),
@@ -479,9 +478,9 @@ NONE = Limits()
         ),
     ],
 )
-def test_over_limits(plan: Plan, limits: Limits, per_spec: Limits, expected: list[Over]) -> None:
+def test_over_limits(plan: Plan, limits: Limit, per_spec: Limit, expected: list[Over]) -> None:
     """Every limit that is exceeded, with what it is and what it would be; the limit itself is within."""
-    assert over_limits(plan, limits, per_spec) == tuple(expected)
+    assert over_limits(plan, [], State(), Limits(limits, per_spec), 0.0) == tuple(expected)
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.errors import Problem, RunnerError
+from runner.limits import Over
 from runner.model import Listed, Offer, Price
 from runner.outcome import Outcome
-from runner.plan import Action, Change, Cost, Over, Plan, Tokens
+from runner.plan import Action, Change, Cost, Plan, Tokens
 from runner.report.markdown import escape, plan_markdown
 from runner.report.models import model_lines
 from runner.report.status import batch_rows, status_json, status_lines, task_table

@@ -18,6 +18,7 @@ from runner.model import Offer, Price
 from runner.provider import Phase, Progress
 from runner.result import Counts
 from runner.state import (
+    LIFTS,
     Abandoned,
     BatchState,
     Begun,
@@ -28,6 +29,8 @@ from runner.state import (
     Declared,
     Event,
     Forgiven,
+    Lift,
+    Lifted,
     Pin,
     Pinned,
     Publication,
@@ -147,6 +150,17 @@ def folded() -> Iterator[tuple[str, State, Event, State]]:
     yield "stopped", having(open_), Stopped(("t-1", "t-2", "gone"), "cancelled"), both
     held = with_batch(replace(batch, cancelled=True))
     hearing = having(replace(open_, stopping=True))
+    lift = Lift("cost", 80.0, 9.0, "somebody")
+    yield "lifted", STATE, Lifted(lift), replace(STATE, lifts=(lift,))
+    yield "lifted again, its reply lost", replace(STATE, lifts=(lift,)), Lifted(lift), replace(STATE, lifts=(lift,))
+    many = tuple(replace(lift, at=float(at)) for at in range(LIFTS))
+    yield "lifted often", replace(STATE, lifts=many), Lifted(lift), replace(STATE, lifts=many)
+    yield (
+        "lifted more often than is remembered",
+        replace(STATE, lifts=many),
+        Lifted(replace(lift, at=99.0)),
+        replace(STATE, lifts=(*many[1:], replace(lift, at=99.0))),
+    )
     yield "stopping", having(open_), Stopping(("t-1", "gone")), hearing
     yield "stopped with its batch", STATE, Stopped((), "cancelled", ("a",)), held
     late = having(replace(open_, stopped="gave_up"))

@@ -131,6 +131,7 @@ def models(context: Context, provider: str | None, spec: str | None, as_json: bo
 @click.option("--detailed-exitcode", is_flag=True, help="Exit 2 when there are changes.")
 @click.option("--offline", is_flag=True, help="Ask no provider; needs no secret and no network.")
 @click.option("--select", "select", metavar="NAME", multiple=True, help="Only these specs (globs; repeatable).")
+@click.option("--allow", type=ALLOW, multiple=True, help="Lift one limit for once, such as cost=80.")
 @click.option("--upgrade", is_flag=True, help="Choose models anew instead of keeping the pinned ones.")
 @pass_context
 def plan(
@@ -141,6 +142,7 @@ def plan(
     detailed_exitcode: bool,
     offline: bool,
     select: tuple[str, ...],
+    allow: tuple[tuple[str, float], ...],
     upgrade: bool,
 ) -> None:
     """Show what apply would do, and what it would cost.  Changes nothing."""
@@ -150,7 +152,8 @@ def plan(
     from runner.workflow import Request, prepare, save_plan
 
     with open_project(context, offline=offline) as (world, specs, journal):
-        request = Request(select, Options(offline=offline, upgrade=upgrade))
+        options = Options(offline=offline, upgrade=upgrade, no_rows="no_rows" in dict(allow))
+        request = Request(select, options, dict(allow))
         prepared = prepare(world, specs, journal.state, request)
         tidy(world)
         prepared.check()
@@ -198,7 +201,8 @@ def apply(
     from runner.resolve import Options
     from runner.workflow import Request
 
-    request = Request(select, Options(sample=sample, upgrade=upgrade), dict(allow))
+    options = Options(sample=sample, upgrade=upgrade, no_rows="no_rows" in dict(allow))
+    request = Request(select, options, dict(allow))
     with open_project(context) as (world, specs, journal):
         code = run_apply(
             world,

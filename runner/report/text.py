@@ -166,7 +166,7 @@ def outcome_lines(outcome: Outcome, paint: Paint = no_paint) -> list[str]:
     lines += _written(outcome)
     for task in outcome.unresolved:
         lines += decision_lines(task.batch, task.id, paint, task.name)
-    pending = sorted(name for name, counts in outcome.rows.items() if counts.pending and not outcome.partial)
+    pending = [] if outcome.partial else outcome.awaited
     if pending and not outcome.unresolved:
         lines.append(
             f"Still on the way: {', '.join(map(plain, pending[:8]))}{' …' if len(pending) > 8 else ''}.  Go on with:"

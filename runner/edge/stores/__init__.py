@@ -9,7 +9,7 @@ from pathlib import Path
 from runner.edge.store import Blobs, Documents, FolderBlobs, FolderDocument, FolderStore, JoinedStore, Store
 from runner.edge.stores.far import Far, FarBlobs, FarDocument, Vault
 from runner.errors import RunnerError
-from runner.project import Project
+from runner.project import Project, misplaced
 
 OBJECTS = ("s3://", "gs://", "az://")
 TERRAFORM = ("http://", "https://")
@@ -37,15 +37,12 @@ class _Opening:
     offline: bool
 
     def store(self) -> Store:
-        beside = self.blobs is None or (self.blobs == "git" and self.state.startswith("git:"))
+        why, hint = misplaced(self.state, self.blobs)
+        if why:
+            raise self._error(f"state: {self.state}: {why}", hint)
+        beside = self.blobs in (None, "git")
         if beside and not _is_far(self.state):
             return FolderStore(self._folder(self.state))
-        if beside and (self.state.startswith(TERRAFORM) or (self.blobs is None and self.state.startswith("git:"))):
-            raise self._error(
-                f"state: {self.state} needs to be told where raw results go",
-                "Name a place for them, such as blobs: {store: s3://BUCKET/PREFIX}"
-                + ("; or blobs: {store: git} for the same branch." if self.state.startswith("git:") else "."),
-            )
         document, vault = self._document()
         if beside and vault is not None:
             return JoinedStore(document, self._far_blobs(vault, self.state))
@@ -62,10 +59,6 @@ class _Opening:
         return FarDocument(far, self.state, copy, offline=self.offline), vault
 
     def _blobs(self, place: str) -> Blobs:
-        if place == "git":
-            raise self._error("blobs: {store: git} is for a state on a git branch", "Name a place for raw results.")
-        if place.startswith(TERRAFORM):
-            raise self._error(f"blobs: {place} keeps documents only", "Name an object store or a git branch.")
         if not _is_far(place):
             return FolderBlobs(self._folder(place) / "blobs")
         _, vault = self._far(place, eager=True)
