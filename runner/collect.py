@@ -319,7 +319,8 @@ def publish(world: World, resolved: Resolved, known: Known, key: str) -> Publish
             sha = write_output(path, _output_lines(world, resolved, answers, tally))
     finally:
         answers.close()
-    return Published(spec.name, Publication(key, spec.output.path, sha, tally.counts(), world.clock.now()))
+    at, to = world.clock.now(), world.project.outputs
+    return Published(spec.name, Publication(key, spec.output.path, sha, tally.counts(), at, to))
 
 
 @dataclass

@@ -11,7 +11,7 @@ from typing import Any
 
 from runner.edge import secrets
 from runner.edge.http import Http
-from runner.edge.stores import open_store
+from runner.edge.stores import open_outlet, open_store
 from runner.edge.world import World
 from runner.errors import Refused
 from runner.project import Project, ProviderConfig, SecretRef
@@ -89,4 +89,4 @@ class Providers(Mapping[str, Provider]):
 def connect(root: Path, project: Project, closing: ExitStack, *, offline: bool = False) -> World:
     """The project's World.  What it opens is closed with ``closing``.  Raises RunnerError."""
     store = open_store(root, project, offline=offline)
-    return World(root, project, store, Providers(root, project, closing))
+    return World(root, project, store, Providers(root, project, closing), open_outlet(root, project))

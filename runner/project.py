@@ -54,6 +54,8 @@ class Project:
     paused: bool = False
     """Nothing is submitted; what is on its way is collected."""
     blobs: Blobs = Blobs()
+    outputs: str = ""
+    """Where outputs are delivered, "" for the project's own folder."""
     providers: Mapping[str, ProviderConfig] = field(default_factory=dict)
 
     @property
@@ -111,6 +113,7 @@ def from_document(document: Document) -> Project:
             _limit(limits), *(_limit(limits.get(scope, {})) for scope in ("per_spec", "per_day", "per_month"))
         ),
         paused=value.get("paused", False),
+        outputs=value.get("outputs", ""),
         blobs=Blobs(prompts=blobs.get("prompts", Blobs.prompts), store=blobs.get("store")),
         providers={name: _provider(document, name) for name in value["providers"]},
     )

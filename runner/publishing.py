@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from runner.batch import publish_key
 from runner.collect import publish
 from runner.edge.world import World
@@ -11,8 +13,8 @@ from runner.journal import Journal
 from runner.known import Known, gather
 from runner.outcome import Outcome
 from runner.plan import Action, Change
-from runner.resolve import Resolved
-from runner.state import Event, State
+from runner.resolve import Resolved, is_delivered
+from runner.state import Published, State
 from runner.task import Task
 
 _GROUP = 16
@@ -34,7 +36,7 @@ class Publishing:
         """Raises Interrupted, with what was written recorded."""
         state = self._journal.state
         knowledge: dict[tuple[str, str | None], Known] = {}
-        events: list[Event] = []
+        events: list[Published] = []
         for name, one in self._holdings:
             key = publish_key(one.batch, self._holdings.needs(state, name))
             if not self._holdings.publishable(state, name) or self._is_written(state, one, key):
@@ -54,17 +56,31 @@ class Publishing:
                 self._outcome.errors.append(failed)
                 self._outcome.note(change, "refused", failed.message)
             if len(events) >= _GROUP:
-                self._journal.write(*events)
+                self._record(events)
                 events = []
             if self._world.stop.is_set():
-                self._journal.write(*events)
+                self._record(events)
                 raise Interrupted
-        self._journal.write(*events)
+        self._record(events)
 
     def _is_written(self, state: State, one: Resolved, key: str) -> bool:
         known = state.batches.get(one.batch.spec.name)
         written = known.published if known else None
-        return written is not None and written.key == key and (self._world.root / one.demand.output).is_file()
+        return written is not None and written.key == key and is_delivered(self._world, written)
+
+    def _record(self, events: Sequence[Published]) -> None:
+        """Deliver the outputs, where they do not stay here, and only then say so."""
+        outlet = self._world.outlet
+        if outlet is not None and events:
+            try:
+                outlet.deliver({one.publication.path: self._world.root / one.publication.path for one in events})
+            except RunnerError as error:
+                self._outcome.errors.append(error)
+                for one in events:
+                    self._unwritable.add(one.batch)
+                    self._outcome.note(Change(one.batch, Action.PUBLISH, ""), "refused", error.message)
+                return
+        self._journal.write(*events)
 
 
 def _at(state: State, pair: tuple[str, str | None]) -> list[Task]:

@@ -26,7 +26,7 @@ from runner.rendering import Rendering, check_unchanged, compile_in
 from runner.request import identify
 from runner.shard import TooLarge, cut
 from runner.spec import Spec
-from runner.state import BatchState, Coverage, Pin, State, condition
+from runner.state import BatchState, Coverage, Pin, Publication, State, condition
 from runner.task import ABANDONED, VOID
 
 
@@ -323,9 +323,15 @@ def _finish(world: World, state: State, batch: Batch, demand: Demand) -> Demand:
     published = before.published if before else None
     current = False
     if published is not None and published.key == key:
-        path = world.root / batch.spec.output.path
-        current = path.is_file()
+        current = is_delivered(world, published)
     return replace(demand, publish_key=key, output_current=current, output=batch.spec.output.path)
+
+
+def is_delivered(world: World, published: Publication) -> bool:
+    """Whether the output still is where it belongs: in the project's folder, or where it was delivered once."""
+    if world.project.outputs:
+        return published.to == world.project.outputs
+    return (world.root / published.path).is_file()
 
 
 # ---- rows ----------------------------------------------------------------------------------------------------------

@@ -62,6 +62,8 @@ class Publication:
     sha256: str
     counts: Counts
     at: float
+    to: str = ""
+    """Where `outputs:` of runner.yaml had it delivered, "" for the project's own folder."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -62,6 +62,13 @@ class Blobs(Protocol):
 
 class Store(Documents, Blobs, Protocol):
     """What every kind of store offers."""
+
+
+class Outlet(Protocol):
+    """Where outputs go that are not to stay on this machine."""
+
+    def deliver(self, files: Mapping[str, Path]) -> None:
+        """Put files at paths there, in place of what lies there.  Raises RunnerError, OSError."""
 
 
 class FolderBlobs:

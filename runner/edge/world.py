@@ -12,7 +12,7 @@ from runner.edge.clock import Clock, SystemClock
 from runner.edge.grounds import Grounds
 from runner.edge.ledger import LedgerCache
 from runner.edge.process import is_gone, whoami
-from runner.edge.store import Store
+from runner.edge.store import Outlet, Store
 from runner.project import Project
 from runner.provider import Provider
 
@@ -29,6 +29,8 @@ def _silent(_what: str, _done: int, _total: int | None) -> None:
 class World:
     """``root`` is the project's folder; ``cache`` lies under it whatever the store.
 
+    ``outlet`` takes outputs where they do not stay in the project's folder.
+
     ``progress(what, done, total)`` is told of long work; ``stop`` is set when a signal asked this run to end.
     """
 
@@ -36,6 +38,7 @@ class World:
     project: Project
     store: Store
     providers: Mapping[str, Provider]
+    outlet: Outlet | None = None
     clock: Clock = field(default_factory=SystemClock)
     who: str = field(default_factory=whoami)
     unique: Callable[[], str] = _unique

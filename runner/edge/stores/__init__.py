@@ -5,11 +5,16 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from runner.edge.store import Blobs, Documents, FolderBlobs, FolderDocument, FolderStore, JoinedStore, Store
-from runner.edge.stores.far import Far, FarBlobs, FarDocument, Vault
+from runner.edge.store import Blobs, Documents, FolderBlobs, FolderDocument, FolderStore, JoinedStore, Outlet, Store
+from runner.edge.stores.far import Depot, Far, FarBlobs, FarDocument, FarOutlet, Vault
 from runner.errors import RunnerError
 from runner.project import Project, misplaced
+
+if TYPE_CHECKING:
+    from runner.edge.stores.git import GitBranch
+    from runner.edge.stores.objects import Bucket
 
 OBJECTS = ("s3://", "gs://", "az://")
 TERRAFORM = ("http://", "https://")
@@ -26,6 +31,14 @@ def open_store(root: Path, project: Project, *, offline: bool = False) -> Store:
 def open_named(root: Path, state: str, blobs: str | None = None) -> Store:
     """As :func:`open_store`, of a store that is named elsewhere than in runner.yaml."""
     return _Opening(root, state, blobs, "", False).store()
+
+
+def open_outlet(root: Path, project: Project) -> Outlet | None:
+    """Where ``outputs:`` has them delivered, None for the project's own folder.  Raises RunnerError."""
+    if not project.outputs:
+        return None
+    opening = _Opening(root, project.state, project.blobs.store, str(project.place), False)
+    return FarOutlet(opening.depot(project.outputs), project.outputs)
 
 
 @dataclass(frozen=True)
@@ -49,6 +62,9 @@ class _Opening:
         assert self.blobs is not None
         return JoinedStore(document, self._blobs(self.blobs))
 
+    def depot(self, place: str) -> Depot:
+        return self._branch(place, eager=True) if place.startswith("git:") else self._bucket(place)
+
     def _document(self) -> tuple[Documents, Vault | None]:
         if not _is_far(self.state):
             return FolderDocument(self._folder(self.state)), None
@@ -70,18 +86,10 @@ class _Opening:
 
     def _far(self, place: str, *, eager: bool) -> tuple[Far | None, Vault | None]:
         if place.startswith("git:"):
-            from runner.edge.stores.git import GitBranch, parse_address
-
-            try:
-                address = parse_address(place)
-            except ValueError as error:
-                raise self._error(f"{place} {error}", "Write git:BRANCH or git:URL#BRANCH.") from None
-            branch = GitBranch(self.root, address, self._cache("git", place), eager=eager)
+            branch = self._branch(place, eager=eager)
             return branch, branch
         if place.startswith(OBJECTS):
-            from runner.edge.stores.objects import Bucket
-
-            bucket = Bucket(place, offline=self.offline)
+            bucket = self._bucket(place)
             return bucket, bucket
         if place.startswith(TERRAFORM):
             from runner.edge.stores.terraform import TerraformState
@@ -90,6 +98,20 @@ class _Opening:
         raise self._error(
             f"{place} is a kind of store that there is not", "Use a folder, git:, s3://, gs://, az:// or http(s)://."
         )
+
+    def _branch(self, place: str, *, eager: bool) -> GitBranch:
+        from runner.edge.stores.git import GitBranch, parse_address
+
+        try:
+            address = parse_address(place)
+        except ValueError as error:
+            raise self._error(f"{place} {error}", "Write git:BRANCH or git:URL#BRANCH.") from None
+        return GitBranch(self.root, address, self._cache("git", place), eager=eager)
+
+    def _bucket(self, place: str) -> Bucket:
+        from runner.edge.stores.objects import Bucket
+
+        return Bucket(place, offline=self.offline)
 
     def _cache(self, kind: str, place: str) -> Path:
         return self.root / ".runner" / "cache" / kind / hashlib.sha256(place.encode()).hexdigest()[:16]

@@ -11,7 +11,7 @@ import itertools
 import json
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
@@ -52,6 +52,13 @@ class Vault(Protocol):
 
     def send(self, name: str, path: Path) -> None:
         """Keep the bytes of ``path`` as ``name``, durably at the latest with the next swap; again changes nothing."""
+
+
+class Depot(Protocol):
+    """A place of files under paths of their own.  Every call is made once, as with :class:`Far`."""
+
+    def send_files(self, files: Mapping[str, Path]) -> None:
+        """Put files at paths, in place of what lies there; again changes nothing.  Raises OutOfReach, RunnerError."""
 
 
 def patiently(call: Callable[[], T], pause: Callable[[float], None] = time.sleep) -> T:
@@ -186,6 +193,20 @@ class FarBlobs(FolderBlobs):
     def tidy(self, now: float) -> None:
         super().tidy(now)
         sweep(self._blobs.parent, now - STALE)
+
+
+class FarOutlet:
+    """Outputs that go far away."""
+
+    def __init__(self, depot: Depot, name: str) -> None:
+        self._depot = depot
+        self._name = name
+
+    def deliver(self, files: Mapping[str, Path]) -> None:
+        try:
+            patiently(lambda: self._depot.send_files(files))
+        except RunnerError as error:
+            raise _explained(error, self._name) from None
 
 
 def serial_of(document: bytes) -> int | None:

@@ -148,13 +148,13 @@ class GitBranch:
             if self._eager:
                 self._commit_blobs()
 
-    def send_files(self, files: Mapping[str, Path], message: str) -> None:
-        """Put files at paths of the branch, in one commit, whoever else writes there.  Raises as `swap` does."""
+    def send_files(self, files: Mapping[str, Path]) -> None:
+        """Put files at paths of the branch, in one commit, whoever else writes there."""
         with self._lock:
             for place, path in files.items():
                 object = self._git("hash-object", "-w", "--no-filters", "--", str(path.resolve())).strip()
                 self._queued[place] = object
-            self._commit_blobs(message)
+            self._commit_blobs(f"Outputs: {', '.join(sorted(files))}"[:200])
 
     def _commit_blobs(self, message: str = "Results") -> None:
         for _ in range(20):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 
@@ -16,6 +16,9 @@ class Bucket:
         raise NotImplementedError
 
     def swap(self, old: bytes | None, new: bytes) -> None:
+        raise NotImplementedError
+
+    def send_files(self, files: Mapping[str, Path]) -> None:
         raise NotImplementedError
 
     def fetch(self, name: str, write: Callable[[bytes], object]) -> bool:
