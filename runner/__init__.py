@@ -56,7 +56,7 @@ Verbs: each does one thing to the world, through hands it is lent.
 ``publishing``      the outputs of batches that are through
 ``stopping``        ask a provider to stop a task
 ``apply``           a plan's steps in their order
-``operate``         cancel, retry, adopt, abandon, remove, push
+``operate``         cancel, retry, adopt, abandon, remove, push, migrate
 ``preview``         bodies and models before paying
 ``workflow``        the verbs in order
 ``scaffold``        what `runner init` writes

@@ -1,11 +1,11 @@
-"""The operator's door: cancel, retry, adopt, abandon, remove, pull and push."""
+"""The operator's door: cancel, retry, adopt, abandon, remove, push and migrate."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from runner.edge.store import Conflict
+from runner.edge.store import Conflict, Store
 from runner.edge.world import World
 from runner.errors import RunnerError, StateConflict
 from runner.journal import Journal
@@ -148,6 +148,49 @@ def push(world: World, document: bytes, *, force: bool) -> State:
     except Conflict:
         raise StateConflict("another run changed the state meanwhile", hint="Run the same command again.") from None
     return written
+
+
+def migrate(world: World, source: Store, *, force: bool) -> tuple[State, int]:
+    """Copy the state in ``source``, blobs first, into the store that runner.yaml names; returns it and their number.
+
+    What is in ``source`` stays.  Raises StateConflict where another state, or a newer one, is there already.
+    """
+    document = source.read()
+    if document is None:
+        raise RunnerError("there is no state to be moved", hint="Name the store that `state:` named before.")
+    moved, current = load(document), world.store.read()
+    held = _held(current, force=force)
+    if not force and held.lineage not in (None, moved.lineage):
+        raise StateConflict(
+            f"there is another state already, of lineage {held.lineage}: the one to be moved is of {moved.lineage}",
+            hint="With --force it is replaced all the same.",
+        )
+    if not force and held.lineage is not None and held.serial > moved.serial:
+        raise StateConflict(
+            f"the state is there already, at serial {held.serial}; the one to be moved is at {moved.serial}",
+            hint="With --force it is replaced all the same.",
+        )
+    names = moved.blobs
+    for count, name in enumerate(names, start=1):
+        _copy(source, world.store, name)
+        world.progress("moving", count, len(names))
+    written = replace(moved, serial=max(moved.serial, held.serial) + 1, writer=world.unique())
+    try:
+        world.store.swap(current, dump(written))
+    except Conflict:
+        raise StateConflict("another run changed the state meanwhile", hint="Run the same command again.") from None
+    return written, len(names)
+
+
+def _copy(source: Store, target: Store, name: str) -> None:
+    spooled = target.spool()
+    try:
+        with source.local(name).open("rb") as file:
+            while piece := file.read(1 << 20):
+                spooled.write(piece)
+        target.adopt(spooled)
+    finally:
+        spooled.drop()
 
 
 def _held(document: bytes | None, *, force: bool) -> State:

@@ -106,6 +106,13 @@ class State:
     lifts: tuple[Lift, ...] = ()
     """The latest, oldest first."""
 
+    @property
+    def blobs(self) -> list[str]:
+        """Names of all blobs that it speaks of."""
+        names = {name for task in self.tasks.values() for name in (task.shard, task.results, task.outcomes)}
+        names |= {batch.covered.revision for batch in self.batches.values() if batch.covered is not None}
+        return sorted(names - {""})
+
     def of(self, batch: str) -> list[Task]:
         return [task for task in self.tasks.values() if task.batch == batch]
 

@@ -108,3 +108,25 @@ def push(context: Context, file: Path, force: bool) -> None:
     with open_world(context) as (world, _):
         written = push_document(world, file.read_bytes(), force=force)
     show.say([f"The state is now at serial {written.serial}."])
+
+
+@state.command()
+@click.argument("source", metavar="FROM")
+@click.option("--blobs", metavar="PLACE", help="Where FROM kept its raw results, if not beside the state.")
+@click.option("--force", is_flag=True, help="Even if another state, or a newer one, is there already.")
+@pass_context
+def migrate(context: Context, source: str, blobs: str | None, force: bool) -> None:
+    """Copy the state from the store FROM, such as .runner, into the one that runner.yaml names now."""
+    from runner.edge.stores import open_named
+    from runner.operate import migrate as migrate_state
+    from runner.report.text import plain
+
+    with open_world(context) as (world, _):
+        written, count = migrate_state(world, open_named(world.root, source, blobs), force=force)
+        place = world.project.state
+    show.say(
+        [
+            plain(f"{place} holds the state now, at serial {written.serial}, and {count:,} blobs."),
+            plain(f"{source} is as it was: see that nobody goes on with it."),
+        ]
+    )
