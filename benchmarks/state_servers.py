@@ -149,14 +149,42 @@ def terraform(served: Terraform | None = None) -> Iterator[Terraform]:
 # ---- git over HTTP ---------------------------------------------------------------------------------------------------
 
 
+@dataclass
+class GitHttp:
+    """``key``: the Authorization that it takes, "" for anybody's."""
+
+    url: str = ""
+    key: str = ""
+    lost: int = 0
+    """Calls whose answer was lost."""
+    _loss: tuple[str, str, int] = ("", "", 0)
+
+    def lose(self, when: str, call: str, times: int) -> None:
+        """Answer 502 "before" or "after" the next calls whose path holds ``call`` have their effect."""
+        self._loss, self.lost = (when, call, times), 0
+
+    def fate(self, path: str) -> str:
+        when, call, times = self._loss
+        if self.lost < times and call in path and "info/refs" not in path:
+            self.lost += 1
+            return when
+        return ""
+
+
 @contextmanager
-def git_http(root: Path) -> Iterator[str]:
-    """All repositories under ``root``, read and pushed to through `git http-backend`; yields the URL of ``root``."""
+def git_http(root: Path) -> Iterator[GitHttp]:
+    """All repositories under ``root``, read and pushed to through `git http-backend`."""
+    served = GitHttp()
 
     class Handler(_Quiet):
         def handle_call(self) -> None:
             parts = urlsplit(self.path)
             data = self._whole_body()
+            if served.key and self.headers.get("authorization") != served.key:
+                return self.answer(401, b"", WWW_Authenticate='Basic realm="git"')
+            fate = served.fate(parts.path)
+            if fate == "before":
+                return self.answer(502, b"")
             environ = {
                 **os.environ,
                 "GIT_PROJECT_ROOT": str(root),
@@ -178,7 +206,9 @@ def git_http(root: Path) -> Iterator[str]:
             head, _, body = done.stdout.partition(b"\r\n\r\n")
             fields = dict(line.split(": ", 1) for line in head.decode().splitlines() if ": " in line)
             status = int(fields.pop("Status", "200 OK").split()[0]) if done.returncode == 0 else 500
-            self.answer(status, body, **{name.replace("-", "_"): value for name, value in fields.items()})
+            if fate == "after":
+                return self.answer(502, b"")
+            return self.answer(status, body, **{name.replace("-", "_"): value for name, value in fields.items()})
 
         do_GET = do_POST = handle_call
 
@@ -192,5 +222,5 @@ def git_http(root: Path) -> Iterator[str]:
             self.rfile.readline()
             return data
 
-    with _serving(Handler) as url:
-        yield url
+    with _serving(Handler) as served.url:
+        yield served

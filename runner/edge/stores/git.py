@@ -15,6 +15,7 @@ import os
 import re
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ LARGEST = 95_000_000
 
 _PATIENCE = 120.0
 """Seconds for one call of git.  A push of the largest blob over a slow line takes about as long."""
+_MOMENT = 2.0
+"""Seconds within which git is done with what it does under a lock."""
 _HANDED_ON = re.compile(r"^(https?|credential|url|ssh|core\.sshcommand|remote\.origin)\b", re.IGNORECASE)
 _HERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR", "GIT_NAMESPACE")
 """What a hook's environment says of the repository that it runs in."""
@@ -195,7 +198,7 @@ class GitBranch:
 
     def _where(self) -> str | None:
         """The commit that the branch is at, None where there is no such branch."""
-        for line in self._far("ls-remote", "--", self._url, self._ref).splitlines():
+        for line in self._git("ls-remote", "--", self._url, self._ref).splitlines():
             commit, _, ref = line.partition("\t")
             if ref == self._ref:
                 return commit
@@ -208,8 +211,22 @@ class GitBranch:
                 self._git("cat-file", "-e", f"{tip}^{{tree}}")
                 return True
             here = "refs/runner/" + self._address.branch
-            self._far("fetch", "--quiet", "--no-tags", "--depth=1", "--", self._url, f"+{self._ref}:{here}")
+            fetch = ("fetch", "--quiet", "--no-tags", "--depth=1", "--", self._url, f"+{self._ref}:{here}")
+            try:
+                self._git(*fetch)
+            except RunnerError as error:
+                if ".lock" not in error.message:
+                    raise
+                self._unlock()
+                self._git(*fetch)
             return self._git("rev-parse", here).strip() == tip
+
+    def _unlock(self) -> None:
+        """Take away what a git that was killed has locked.  One that still lives gets a moment to finish."""
+        time.sleep(_MOMENT)
+        for lock in self._repository.rglob("*.lock"):
+            if lock.name != "runner.lock":
+                lock.unlink(missing_ok=True)
 
     def _content(self, tip: str) -> bytes | None:
         found = self._call(["cat-file", "blob", f"{tip}:{DOCUMENT}"])
@@ -222,7 +239,7 @@ class GitBranch:
             "commit-tree", self._tree(parent, objects), *(["-p", parent] if parent else []), data=_said(message)
         ).strip()
         try:
-            self._far(
+            self._git(
                 "push",
                 "--quiet",
                 "--no-verify",
@@ -232,10 +249,9 @@ class GitBranch:
                 f"{commit}:{self._ref}",
             )
         except RunnerError as error:
+            self._tip, self._document = None, None  # the next look finds out what is there, and whether it is ours
             if isinstance(error, OutOfReach) or not _TURNED_AWAY.search(error.message):
-                self._tip, self._document = None, None  # so that the next look finds out whether it happened
                 raise
-            self._tip, self._document = None, None
             raise Conflict from None
         if parent in self._files:
             self._files = {commit: self._files[parent] | objects.keys()}
@@ -284,10 +300,6 @@ class GitBranch:
         if "GIT_SSH_COMMAND" not in os.environ and not any(key.lower() == "core.sshcommand" for key, _ in settings):
             environ["GIT_SSH_COMMAND"] = "ssh -o BatchMode=yes"
         return environ
-
-    def _far(self, *args: str) -> str:
-        """A call that asks the remote."""
-        return self._git(*args)
 
     def _git(self, *args: str, data: bytes | None = None, environ: Mapping[str, str] | None = None) -> str:
         done = self._call(args, data, environ)
