@@ -16,6 +16,8 @@ LONGEST = 2_000
 """Characters of one text of a plan."""
 MANY = 100_000
 """Entries of one list of a plan."""
+MOST = 10**15
+"""Of what a plan counts."""
 DEEPEST = 10
 """Levels of a plan's document."""
 
@@ -81,17 +83,15 @@ def read_review(document: Any) -> Review:
     """
     if _deeper(document, DEEPEST):
         raise Misshapen(f"it is nested more than {DEEPEST} levels deep")
-    if not isinstance(document, dict) or document.get("format_version") != FORMAT:
+    if not isinstance(document, dict) or not _is_format(document.get("format_version")):
         raise Misshapen(f"format_version is not {FORMAT}")
     try:
-        told = document.get("review", {})
         review = Review(
             digest=document["digest"],
             changes=_each(document, "changes", _change),
             over=_each(document, "limits", _over),
             notes=_each(document, "notes"),
-            project=told.get("project", HERE),
-            prompts=Prompts(_each(told, "examples", _example) if "examples" in told else (), told.get("remark", "")),
+            **(_shown(document["review"]) if "review" in document else {}),
         )
     except KeyError as error:
         raise Misshapen(f"{error.args[0]!r} is missing") from None
@@ -103,6 +103,14 @@ def read_review(document: Any) -> Review:
     if where is not None:
         raise Misshapen(f"{where.lstrip('.')} is not what belongs there")
     return review
+
+
+def _is_format(value: Any) -> bool:
+    return type(value) is int and value == FORMAT
+
+
+def _shown(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {"project": data["project"], "prompts": Prompts(_each(data, "examples", _example), data["remark"])}
 
 
 def _deeper(value: Any, levels: int) -> bool:
@@ -173,4 +181,6 @@ def _is_counted(change: Change) -> bool:
     """Whether its numbers are such as counts and costs can be."""
     cost, tokens = change.cost, change.tokens
     numbers = [change.requests, change.shards, *((tokens.input, tokens.output or 0) if tokens else ())]
-    return min(numbers) >= 0 and (cost is None or (cost.estimate >= 0 and len(cost.currency) <= LONGEST))
+    return 0 <= min(numbers) <= max(numbers) <= MOST and (
+        cost is None or (cost.estimate >= 0 and len(cost.currency) <= LONGEST)
+    )
