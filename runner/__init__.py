@@ -30,6 +30,7 @@ Nouns: frozen values and the pure questions one can ask of them.
 ``plan``            every step as a plain value
 ``polling``         when a provider may politely be asked again
 ``outcome``         what an apply came to
+``review``          a plan with what a person needs to judge it, also from a file that may be forged
 ``report/``         all of these as text, JSON and Markdown
 ==================  ====================================================================================
 
@@ -51,6 +52,7 @@ Verbs: each does one thing to the world, through hands it is lent.
 ``spool``           write shards to disk
 ``submit``          events around the one costly call
 ``covering``        record that all of a batch was sent
+``reviewing``       show how prompts change
 ``workers``         go on with tasks that need a run of ours
 ``collect``         raw results home, outcomes, the output
 ``publishing``      the outputs of batches that are through
@@ -59,6 +61,7 @@ Verbs: each does one thing to the world, through hands it is lent.
 ``operate``         cancel, retry, adopt, abandon, remove, push, migrate
 ``preview``         bodies and models before paying
 ``workflow``        the verbs in order
+``commenting``      keep one comment on a pull request
 ``scaffold``        what `runner init` writes
 ``cli/``            parse, one call, print, exit code
 ==================  ====================================================================================

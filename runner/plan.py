@@ -67,6 +67,11 @@ class Change:
     identity: str = ""
     """Digest of the requests concerned."""
 
+    @property
+    def is_work(self) -> bool:
+        """Whether apply would do something: waiting is not doing, nor is what only a person can."""
+        return self.action is not Action.WAIT and not self.reason.endswith(A_PERSON_DECIDES)
+
     def to_json(self) -> dict[str, Any]:
         cost = self.cost and {"estimate": round(self.cost.estimate, 6), "currency": self.cost.currency}
         if cost and self.cost and self.cost.upper_bound:
@@ -145,10 +150,8 @@ class Plan:
 
     @property
     def has_changes(self) -> bool:
-        """Whether apply would do anything: waiting is not doing, nor is what only a person can."""
-        return any(
-            change.action is not Action.WAIT and not change.reason.endswith(A_PERSON_DECIDES) for change in self.changes
-        )
+        """Whether apply would do anything."""
+        return any(change.is_work for change in self.changes)
 
     def of(self, *actions: Action) -> list[Change]:
         return [change for change in self.changes if change.action in actions]

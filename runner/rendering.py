@@ -87,6 +87,16 @@ class Rendering:
             for row in rows_of(self._grounds, self.batch.spec):
                 yield row, write(fill(row.values, row.number))
 
+    def example(self, number: int = 1) -> tuple[Row, str] | None:
+        """Row ``number`` with its body: the next one where it is gone, the first where none follows.  None: no rows."""
+        found = None
+        with watched(), limited_memory():
+            for row in rows_of(self._grounds, self.batch.spec):
+                found = row if found is None or row.number >= number else found
+                if row.number >= number:
+                    break
+            return None if found is None else (found, self.writer(self._prompt.fill(found.values, found.number)))
+
     @property
     def writer(self) -> Writer:
         if self._write is None:

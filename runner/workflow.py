@@ -24,6 +24,7 @@ from runner.outcome import Outcome
 from runner.plan import Demand, Facts, Plan, make_plan, over_limits
 from runner.refresh import News, fold_all, refresh
 from runner.resolve import Held, Options, Resolved, resolve, together
+from runner.review import Review
 from runner.spec import Spec
 from runner.state import State
 from runner.task import OPEN, Task
@@ -242,12 +243,15 @@ def _allow_name(name: str) -> str:
 # ---- saved plans -----------------------------------------------------------------------------------------------------
 
 
-def save_plan(plan: Plan, request: Request, path: Path) -> None:
-    """Keep a plan with what it was asked with, for :func:`load_plan`.  It holds no prompt and no secret."""
+def save_plan(plan: Plan, request: Request, path: Path, review: Review | None = None) -> None:
+    """Keep a plan with what it was asked with, for :func:`load_plan`, and what a review of it shows.
+
+    It holds no secret, and no prompt but one row's of each spec in the review.
+    """
     asked = {"select": list(request.select), "upgrade": request.options.upgrade}
-    write_atomic(
-        path, [json.dumps({**plan.to_json(), "request": asked}, ensure_ascii=False, indent=2).encode() + b"\n"]
-    )
+    shown = {"review": review.to_json()} if review else {}
+    document = {**plan.to_json(), "request": asked, **shown}
+    write_atomic(path, [json.dumps(document, ensure_ascii=False, indent=2).encode() + b"\n"])
 
 
 def load_plan(path: Path, request: Request, expect: str | None) -> tuple[Approval, Request]:

@@ -15,7 +15,7 @@ from runner.limits import Over
 from runner.model import Listed, Offer, Price
 from runner.outcome import Outcome
 from runner.plan import Action, Change, Cost, Plan, Tokens
-from runner.report.markdown import escape, plan_markdown
+from runner.report.markdown import escape, marker, plan_markdown
 from runner.report.models import model_lines
 from runner.report.status import batch_rows, status_json, status_lines, task_table
 from runner.report.text import (
@@ -31,6 +31,7 @@ from runner.report.text import (
     width,
 )
 from runner.result import Counts
+from runner.review import Example, Prompts, Review
 from runner.state import BatchState, Coverage, Publication, State
 from runner.task import COLLECTED, ENDED, OPEN, STAGED
 
@@ -346,18 +347,24 @@ def test_at_most_ten_annotations(count: int, last: str) -> None:
 
 
 def test_a_plan_as_markdown() -> None:
-    """The summary and the submits first, other steps folded, the digest last."""
-    plan = a_plan([a_submit("gsm8k", requests=1_319, tokens=Tokens(1_000, None)), *FULL.changes[1:3]], over=FULL.over)
-    assert plan_markdown(plan).split("\n") == [
-        "### runner plan",
+    """What it costs first, with totals and what is over a limit; other steps folded; the digest last, to approve."""
+    submits = [a_submit("gsm8k", requests=1_319, tokens=Tokens(1_000, None)), a_submit("b", cost=Cost(1, "USD"))]
+    plan = a_plan([*submits, *FULL.changes[1:3]], over=FULL.over, notes=("Offline.",))
+    assert plan_markdown(Review.of(plan, "evals")).split("\n") == [
+        "<!-- runner: evals -->",
+        "### runner plan of evals",
         "",
-        r"> **Over a limit:** requests 1,320 \> 1,000",
+        r"> **Over a limit: requests 1,320 \> 1,000**",
         "",
-        "**1,319 requests** to submit, at most 0.42 CNY.",
+        "> Offline.",
+        "",
+        "**1,329 requests** to submit, at most 0.42 CNY and at most 1.00 USD.",
         "",
         "| spec | requests | tasks | tokens in / out | cost at most | model | why |",
         "|---|--:|--:|--:|--:|---|---|",
         "| gsm8k | 1,319 | 1 | 1,000 / unknown | 0.42 CNY | m | new |",
+        "| b | 10 | 1 | 1,000 / 2,000 | 1.00 USD | m | new |",
+        "| **total** | **1,329** | **2** | **2,000 / unknown** | **0.42 CNY and 1.00 USD** | | |",
         "",
         "<details><summary>2 other steps</summary>",
         "",
@@ -366,14 +373,66 @@ def test_a_plan_as_markdown() -> None:
         "",
         "</details>",
         "",
-        f"Digest `{plan.digest}`",
+        f"Digest `{plan.digest}`; to approve this and nothing else:",
+        "",
+        "```sh",
+        f"runner apply --expect {plan.digest}",
+        "```",
         "",
     ]
 
 
 def test_nothing_to_do_as_markdown() -> None:
-    """In so many words."""
-    assert "\nNothing to do.\n" in plan_markdown(a_plan())
+    """In so many words; there is nothing to approve."""
+    plan = a_plan()
+    assert plan_markdown(Review.of(plan)) == (
+        f"<!-- runner: . -->\n### runner plan\n\nNothing to do.\n\nDigest `{plan.digest}`\n"
+    )
+
+
+def test_prompts_as_markdown() -> None:
+    """One row of each, folded; what has nothing to show is said in words."""
+    examples = (
+        Example("a", "row 1", ("@@", "-Be brief.", "+Be ``` long.")),
+        Example("b", "row 2, the same before and after"),
+    )
+    plan = a_plan([a_submit("a"), a_submit("b")])
+    lines = plan_markdown(Review.of(plan, prompts=Prompts(examples, "3 more specs ask otherwise."))).split("\n")
+    assert lines[lines.index("3 more specs ask otherwise.") :][:18] == [
+        "3 more specs ask otherwise.",
+        "",
+        "One row of each prompt that is new or asks otherwise:",
+        "",
+        "<details><summary>a: row 1</summary>",
+        "",
+        "````diff",
+        "@@",
+        "-Be brief.",
+        "+Be ``` long.",
+        "````",
+        "",
+        "</details>",
+        "",
+        "- b: row 2, the same before and after",
+        "",
+        f"Digest `{plan.digest}`; to approve this and nothing else:",
+        "",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        (".", "<!-- runner: . -->"),
+        ("evals/deep er", "<!-- runner: evals/deep er -->"),
+        ("a--b---c-", "<!-- runner: a-%2Db-%2D-c- -->"),
+        ("--> <script>", "<!-- runner: -%2D%3E %3Cscript%3E -->"),
+        ("a\nb%\u4e2d", "<!-- runner: a%0Ab%25%E4%B8%AD -->"),
+    ],
+)
+def test_marker(name: str, line: str) -> None:
+    """One line, hidden whatever the name, and another for each name."""
+    assert marker(name) == line
 
 
 @pytest.mark.parametrize(
@@ -394,15 +453,30 @@ def test_escape(text: str, escaped: str) -> None:
     assert escape(text) == escaped
 
 
-def test_a_long_plan_as_markdown() -> None:
-    """Fifty rows and fifty steps are shown, the rest is counted: a comment has its limit."""
-    plan = a_plan(
-        [a_submit(f"s{n}") for n in range(60)] + [Change(f"w{n}", A.WAIT, "runs", task=TASK) for n in range(70)]
-    )
-    lines = plan_markdown(plan).split("\n")
-    assert sum(line.startswith("| s") for line in lines) == 51  # with the head
-    assert "| … 10 more | | | | | | |" in lines
-    assert "- … 20 more" in lines
+@pytest.mark.parametrize("specs", [500, 2_000])
+def test_a_long_plan_as_markdown(specs: int) -> None:
+    """A comment has its limit.  It is cut at whole entries, of each kind some, and says how many it lacks."""
+    changes = [a_submit(f"spec-{n:04}", reason="prompt changed") for n in range(specs)]
+    steps = [Change(f"w{n}", A.WAIT, "runs", task=TASK) for n in range(specs)]
+    examples = tuple(Example(f"spec-{n:04}", "row 1", ("@@", "-" + "a" * 90, "+" + "b" * 90)) for n in range(specs))
+    plan = a_plan([*changes, *steps], over=[Over(f"per_spec.s{n}.cost", 1, 2, "CNY") for n in range(specs)])
+    text = plan_markdown(Review.of(plan, prompts=Prompts(examples, "")))
+    assert 55_000 < len(text) <= 60_000
+    shown = {
+        "limits": len(re.findall(r"^> \*\*Over", text, re.MULTILINE)),
+        "submits": len(re.findall(r"^\| spec-", text, re.MULTILINE)),
+        "prompts": len(re.findall(r"^-a{90}$", text, re.MULTILINE)),
+        "other steps": len(re.findall(r"^- wait", text, re.MULTILINE)),
+    }
+    told = ", ".join(f"{specs - count:,} {kind}" for kind, count in shown.items() if count < specs)
+    assert f"\n**Left out: {told}.** The rest is in the job summary.\n" in text
+    assert shown["submits"] > 100
+    assert shown["prompts"] > 10
+    total = a_plan(changes).requests
+    assert f"| **total** | **{total:,}** |" in text
+    assert text.count("<details>") == text.count("</details>") == shown["prompts"] + (shown["other steps"] > 0)
+    assert text.count("```") == 2 * (shown["prompts"] + 1)
+    assert text.endswith(f"runner apply --expect {plan.digest}\n```\n")
 
 
 # ---- status ----------------------------------------------------------------------------------------------------------

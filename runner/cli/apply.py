@@ -13,9 +13,11 @@ import click
 
 from runner.cli import show
 from runner.cli.context import tidy
+from runner.cli.steps import known_rows, review_of
 from runner.edge.world import World
 from runner.errors import RunnerError
 from runner.journal import Journal
+from runner.report.github import Report
 from runner.report.text import decision_lines, json_line, outcome_lines, plan_lines
 from runner.spec import Spec
 from runner.workflow import Approval, Request, carry_out, check_approval, load_plan, prepare
@@ -26,6 +28,7 @@ def run_apply(
     specs: Sequence[Spec],
     journal: Journal,
     request: Request,
+    report: Report,
     *,
     saved: Path | None,
     yes: bool,
@@ -47,6 +50,8 @@ def run_apply(
         )
     prepared = prepare(world, specs, journal.state, request)
     tidy(world)
+    report.review = review_of(world, prepared, None, in_full=False)
+    report.rows = known_rows(prepared)
     if approval.digest is not None:
         prepared.check()
     check_approval(prepared.plan, approval)
@@ -59,6 +64,7 @@ def run_apply(
         outcome = carry_out(
             world, journal, prepared, request, wait=wait, timeout=timeout, resubmits=approval.digest is None
         )
+    report.outcome = outcome
     tidy(world)
     if as_json:
         click.echo(json_line(outcome.to_json()))

@@ -133,6 +133,7 @@ def models(context: Context, provider: str | None, spec: str | None, as_json: bo
 @click.option("--select", "select", metavar="NAME", multiple=True, help="Only these specs (globs; repeatable).")
 @click.option("--allow", type=ALLOW, multiple=True, help="Lift one limit for once, such as cost=80.")
 @click.option("--upgrade", is_flag=True, help="Choose models anew instead of keeping the pinned ones.")
+@click.option("--label", metavar="NAME", help="What the project is called in a review, instead of by its folder.")
 @pass_context
 def plan(
     context: Context,
@@ -144,14 +145,16 @@ def plan(
     select: tuple[str, ...],
     allow: tuple[tuple[str, float], ...],
     upgrade: bool,
+    label: str | None,
 ) -> None:
     """Show what apply would do, and what it would cost.  Changes nothing."""
+    from runner.cli.steps import known_rows, reporting, review_of, wants_summary
     from runner.report.markdown import plan_markdown
     from runner.report.text import json_line, plan_lines
     from runner.resolve import Options
     from runner.workflow import Request, prepare, save_plan
 
-    with open_project(context, offline=offline) as (world, specs, journal):
+    with reporting("plan") as report, open_project(context, offline=offline) as (world, specs, journal):
         options = Options(offline=offline, upgrade=upgrade, no_rows="no_rows" in dict(allow))
         request = Request(select, options, dict(allow))
         prepared = prepare(world, specs, journal.state, request)
@@ -159,12 +162,15 @@ def plan(
         prepared.check()
         for warning in prepared.news.warnings:
             show.warn(f"Warning: {warning}")
+        in_full = as_markdown or out is not None or wants_summary()
+        review = report.review = review_of(world, prepared, label, in_full=in_full)
+        report.rows = known_rows(prepared)
         if out is not None:
-            save_plan(prepared.plan, request, out)
+            save_plan(prepared.plan, request, out, review)
     if as_json:
         click.echo(json_line(prepared.plan.to_json()))
     elif as_markdown:
-        click.echo(plan_markdown(prepared.plan), nl=False)
+        click.echo(plan_markdown(review), nl=False)
     else:
         show.say(plan_lines(prepared.plan, show.paint))
     if detailed_exitcode and prepared.plan.has_changes:
@@ -198,17 +204,19 @@ def apply(
 ) -> None:
     """Do what plan shows: settle, collect, cancel, submit, publish.  Run it again to go on."""
     from runner.cli.apply import run_apply
+    from runner.cli.steps import reporting
     from runner.resolve import Options
     from runner.workflow import Request
 
     options = Options(sample=sample, upgrade=upgrade, no_rows="no_rows" in dict(allow))
     request = Request(select, options, dict(allow))
-    with open_project(context) as (world, specs, journal):
+    with reporting("apply") as report, open_project(context) as (world, specs, journal):
         code = run_apply(
             world,
             specs,
             journal,
             request,
+            report,
             saved=saved,
             yes=yes,
             wait=wait,
@@ -218,6 +226,33 @@ def apply(
         )
     if code:
         raise click.exceptions.Exit(code)
+
+
+@cli.command()
+@click.argument("saved", metavar="PLAN", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--pull-request", "number", metavar="N", type=click.IntRange(min=1), required=True, help="Its number.")
+@click.option("--repository", metavar="OWNER/NAME", help="Where it is, instead of GITHUB_REPOSITORY.")
+@click.option("--label", metavar="NAME", help="What the project is called, instead of as the plan says.")
+def comment(saved: Path, number: int, repository: str | None, label: str | None) -> None:
+    """Keep one comment on a pull request of GitHub that says what a saved plan would do.
+
+    Needs GITHUB_TOKEN with `pull-requests: write`, and no project.  The plan may come from anyone.
+    """
+    import os
+    from contextlib import closing
+    from dataclasses import replace
+
+    from runner.commenting import keep_comment, read_plan
+    from runner.edge.github import github_of
+    from runner.edge.http import Http
+    from runner.report.text import plain
+
+    review = read_plan(saved)
+    if label is not None:
+        review = replace(review, project=label)
+    with closing(Http()) as http:
+        done, url = keep_comment(github_of(os.environ, http, repository), number, review)
+    show.say([plain(f"{done} the comment {url}" if url else "Nothing changes, so nothing was written.")])
 
 
 @cli.command()

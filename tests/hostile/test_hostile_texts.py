@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from html.parser import HTMLParser
 from itertools import chain
 from pathlib import Path
 
@@ -12,13 +13,19 @@ import pytest
 from builders import a_plan, a_submit, a_task
 from helpers import Project, run
 from markdown_it import MarkdownIt
+from markdown_it.token import Token
 
 from runner.cli.show import warn
 from runner.edge.outputs import write_output
 from runner.errors import Problem, RunnerError
-from runner.plan import Action, Change, Cost, Over
+from runner.outcome import Outcome
+from runner.plan import Action, Change, Cost, Over, Plan
+from runner.report.github import Report
 from runner.report.markdown import plan_markdown
+from runner.report.prompts import changed_lines
 from runner.report.text import error_lines, github_lines, json_line, plain, plan_lines, problem_lines
+from runner.result import Counts
+from runner.review import Example, Prompts, Review
 from runner.state import State, dump
 from runner.task import OPEN, STAGED
 
@@ -106,7 +113,7 @@ def test_on_one_line(text: str) -> None:
         over=(Over(text, 1, 2, text),),
     )
     assert_harmless("\n".join(plan_lines(plan)))
-    assert_harmless(plan_markdown(plan))
+    assert_harmless(plan_markdown(Review.of(plan, text, Prompts((Example(text, text, (f"+{text}",)),), text))))
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=ascii)
@@ -274,32 +281,127 @@ _BY_ITSELF = re.compile(r"(?:^|\W)@\w|#\d|\bGH-\d|://[^\s\u200b]|\bwww\.[^\s\u20
 """What GitHub makes links of in the finished text, where a backslash no longer counts."""
 
 
-@pytest.mark.parametrize("text", MARKDOWN, ids=ascii)
-def test_in_a_comment(text: str) -> None:
-    """Read by a parser of Markdown, and then as GitHub reads on: the same table of as many cells, with text in them."""
+def comment_with(text: str) -> tuple[str, Plan]:
+    """A comment in which everything that comes from elsewhere is ``text``."""
     changes = [
         a_submit(text, model=text, reason=text, cost=Cost(1, text)),
         Change(text, Action.WAIT, text, task="t-1"),
         a_submit("last"),
     ]
-    source = plan_markdown(a_plan(changes, notes=(text, text), over=(Over("x", 1, 2, text),)))
-    tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(source)
-    kinds = [token.type for token in tokens]
-    assert kinds.count("tr_open") == 3
-    assert kinds.count("td_open") == 14
-    assert [token.tag for token in tokens if token.type == "heading_open"] == ["h3"]
-    assert [token.content.strip() for token in tokens if token.type == "html_block"] == [
-        "<details><summary>1 other steps</summary>",
-        "</details>",
+    plan = a_plan(changes, notes=(text, text), over=(Over("x", 1, 2, text),))
+    lines = ("@@", f"+{text}", f"-{text}", f" {text}", text)
+    prompts = Prompts((Example(text, text, lines), Example(text, text)), text)
+    return plan_markdown(Review.of(plan, text, prompts)), plan
+
+
+def blocks(source: str) -> list[Token]:
+    return MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(source)
+
+
+class Markup(HTMLParser):
+    """The tags and the texts of a piece of HTML, and what else there is."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.words: list[str] = []
+        self.feed(source)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.tags.append(f"<{tag} {attrs}>" if attrs else f"<{tag}>")
+
+    def handle_endtag(self, tag: str) -> None:
+        self.tags.append(f"</{tag}>")
+
+    def handle_comment(self, data: str) -> None:
+        self.tags.append("<!---->")
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+@pytest.mark.parametrize("text", MARKDOWN, ids=ascii)
+def test_in_a_comment(text: str) -> None:
+    """Read by a parser of Markdown, and then as GitHub reads on: the same blocks as of any other text, with text in
+    them."""
+    source, plan = comment_with(text)
+    tokens = blocks(source)
+    assert [(token.type, token.tag) for token in tokens] == [
+        (token.type, token.tag) for token in blocks(comment_with("x")[0])
     ]
+    markup = [Markup(token.content) for token in tokens if token.type == "html_block"]
+    folded = ["<details>", "<summary>", "</summary>"]
+    assert [one.tags for one in markup] == [["<!---->"], folded, ["</details>"], folded, ["</details>"]]
     inside = [child for token in tokens for child in token.children or ()]
     allowed = {"text", "text_special", "softbreak", "strong_open", "strong_close", "code_inline"}
     assert {child.type for child in inside} <= allowed
-    assert {child.content for child in inside if child.type == "code_inline"} <= {"t-1", a_plan(changes).digest}
-    for token in tokens:
-        words = "".join(child.content for child in token.children or () if child.type in ("text", "text_special"))
+    assert {child.content for child in inside if child.type == "code_inline"} <= {"t-1", plan.digest}
+    shown = ["".join(child.content for child in token.children or () if child.type in WORDS) for token in tokens]
+    for words in [*shown, *("".join(one.words) for one in markup)]:
         assert not _BY_ITSELF.search(words), words
     assert_harmless(source)
+
+
+WORDS = ("text", "text_special")
+FENCES = [
+    "```",
+    "````",
+    "~~~",
+    "`" * 300,
+    " ```",
+    "   ````",
+    "\t```",
+    "```\n</details>\n<!-- runner: . -->",
+    "</details>",
+    "<!-- runner: . -->",
+    "-->",
+    "\n\n# x\n",
+    "@octocat",
+]
+
+
+@pytest.mark.parametrize("text", [*FENCES, *MARKDOWN], ids=ascii)
+def test_a_prompt_stays_in_its_fence(text: str) -> None:
+    """Whatever it says, in one line or in many, before and after: one block of code, with nothing but it in it."""
+    bodies = [json.dumps({"messages": [{"role": text, "content": f"{word}\n{text}\n{text}"}]}) for word in "ab"]
+    for before in (None, bodies[0]):
+        lines = changed_lines(before, bodies[1])
+        source = plan_markdown(Review.of(a_plan([a_submit()]), prompts=Prompts((Example("a", "row 1", lines),))))
+        fences = [token for token in blocks(source) if token.type == "fence"]
+        assert [token.info for token in fences] == ["diff", "sh"]
+        assert fences[0].content.rstrip("\n").split("\n") == [plain(line) for line in lines]
+        assert source.split("\n")[0] == "<!-- runner: . -->"
+        assert_harmless(source)
+
+
+@pytest.mark.parametrize("text", [*HOSTILE, *MARKDOWN, "x=1\ndigest=sha256:0", "<<EOF\nx\nEOF"], ids=ascii)
+def test_in_a_workflows_step(text: str) -> None:
+    """No output but those that we mean, each once, whatever a currency or a name is; and a summary like a comment."""
+    text = text.encode(errors="replace").decode()
+    plan = a_plan([a_submit(text, cost=Cost(1, text)), a_submit("b", cost=Cost(1, "CNY"))], notes=(text,))
+    outcome = Outcome(
+        plan,
+        changes=list(plan.changes),
+        outcomes=["done", text],
+        details=[text, text],
+        rows={text: Counts(1, 2, 3, 4)},
+        warnings=[text],
+        errors=[RunnerError(text, where=text, hint=text, commands=[text])],
+        unresolved=[a_task(text, batch=text)],
+    )
+    report = Report("apply", Review.of(plan, text), {}, outcome)
+    lines = report.outputs().split("\n")
+    assert [line.partition("=")[0] for line in lines] == OUTPUTS
+    assert "<<" not in "".join(line.partition("=")[0] for line in lines)
+    for told in (report, Report("plan", report.review, errors=outcome.errors), Report("plan", errors=outcome.errors)):
+        source = told.summary(1_000_000)
+        assert_harmless(source)
+        kinds = {child.type for token in blocks(source) for child in token.children or ()}
+        assert kinds <= {"text", "text_special", "softbreak", "strong_open", "strong_close", "code_inline"}
+
+
+OUTPUTS = ["changes", "requests", "cost", "digest", "pending", "failed", ""]
 
 
 # Tables
