@@ -25,28 +25,27 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
+from benchmarks.kinds import KINDS, open_store, served
 from runner.edge.store import Conflict, Store
 from runner.errors import StateConflict
 from runner.journal import Journal
 from runner.state import Begun, load
 from runner.task import Task
 
-KINDS = {"folder": "runner.edge.store:FolderStore"}
-"""Module and name of what makes a store, given a folder of its own to live in.  A new kind is one line here."""
 LIES = 0.2
 """The share of swaps that are carried out and called a conflict, and of those that are turned away."""
 DELAY = 0.05
 """Seconds at most after which a lie is told, so that others have written meanwhile."""
 PATIENCE = 600
-
-
-def open_store(kind: str, folder: Path) -> Store:
-    module, _, name = KINDS[kind].partition(":")
-    store: Store = getattr(import_module(module), name)(folder)
-    return store
+_WORKER = f"""
+import sys
+sys.path.append({str(Path(__file__).resolve().parent.parent)!r})
+from benchmarks.races import main
+main()
+"""
+"""`benchmarks` is found last, so that `runner` is the installed one where there is one."""
 
 
 class Watched:
@@ -101,7 +100,7 @@ def write_events(store: Store, who: int, increments: int) -> None:
 
 
 def put_blobs(store: Store, who: int, increments: int) -> None:
-    """The blobs that everybody puts, in an order of this writer's own; each is read back at once.
+    """The blobs that everybody puts, in an order of this writer's own, each read back at once; a swap keeps them.
 
     Raises RunnerError for one that is not there or not whole.
     """
@@ -110,6 +109,7 @@ def put_blobs(store: Store, who: int, increments: int) -> None:
     for number in numbers:
         if store.get(store.put(blob(number))) != blob(number):
             raise RuntimeError(f"blob {number} is another one")
+    count_up(store, who, 1)
 
 
 def blob(number: int) -> bytes:
@@ -180,7 +180,7 @@ def race(kind: str, folder: Path, job: str, *, writers: int, increments: int, se
     processes = [
         subprocess.Popen(
             [
-                *(sys.executable, "-P", __file__, "--worker"),
+                *(sys.executable, "-P", "-c", _WORKER, "--worker"),
                 *(kind, str(folder), job, str(who), str(increments), str(seed)),
             ],
             stdin=subprocess.PIPE,
@@ -220,7 +220,8 @@ def main() -> int:
     inexact = 0
     for kind in KINDS:
         begun = time.monotonic()
-        exact, figures = _races(kind, options.writers, options.increments, options.seed)
+        with served(kind):
+            exact, figures = _races(kind, options.writers, options.increments, options.seed)
         inexact += not exact
         print(f"{kind}: {options.writers} writers x {options.increments}: {figures}; {time.monotonic() - begun:.1f} s")
     print(f"stores {len(KINDS)}, inexact {inexact}")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +57,20 @@ def _is_address(name: str) -> bool:
     return bool(re.fullmatch(r"[\d.]+|[0-9a-fA-F:]*:[0-9a-fA-F:.]*", name))
 
 
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Callable[[str], dict[str, str]]]:
+    """The variables by which the server of a kind of store is found, once it is there; it is started when asked for."""
+    with ExitStack() as running:
+        yield cache(lambda kind: running.enter_context(KINDS[kind].server()))
+
+
 @pytest.fixture(params=sorted(KINDS))
-def kind(request: pytest.FixtureRequest) -> str:
-    """Each kind of store in its turn."""
+def kind(
+    request: pytest.FixtureRequest, servers: Callable[[str], dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> str:
+    """Each kind of store in its turn, with its server in the environment of this process and its children."""
+    for name, value in servers(request.param).items():
+        monkeypatch.setenv(name, value)
     return str(request.param)
 
 

@@ -14,10 +14,12 @@ from pathlib import Path
 from runner.edge.store import Conflict, Store
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # last: `benchmarks` is found there, `runner` if installed
-from benchmarks.races import KINDS, open_store
+from benchmarks.kinds import KINDS, open_store
 
-__all__ = ["KINDS", "open_store"]
+__all__ = ["KINDS", "WRITER", "begin", "open_store", "spawn"]
 
+WRITER = "writer"
+"""The machine that those who write until they are killed share."""
 PADDING = "x" * 300_000
 """What makes a document so large that it cannot be written at once."""
 
@@ -51,7 +53,7 @@ def write_for_ever(store: Store) -> None:
 
 if __name__ == "__main__":
     kind, folder = sys.argv[1:]
-    store = open_store(kind, Path(folder))
+    store = open_store(kind, Path(folder), WRITER)
     print("ready", flush=True)
     sys.stdin.readline()
     write_for_ever(store)
