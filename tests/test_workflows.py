@@ -115,6 +115,32 @@ def test_pull_requests_run_without_a_secret() -> None:
     assert not any("secrets." in text for text in strings(load(GITHUB / "workflows/plan.yml")))
 
 
+@pytest.mark.parametrize(
+    ("comment", "start"),
+    [
+        (GITHUB / "workflows/comment.yml", GITHUB / "workflows/runner.yml"),
+        (ROOT / "docs/gitops/workflows/batch-comment.yml", ROOT / "docs/gitops/workflows/batch.yml"),
+    ],
+    ids=["ours", "to copy"],
+)
+def test_the_comment_comes_after_the_plan(comment: Path, start: Path) -> None:
+    """It waits for a workflow by name; a name that is nobody's would never be heard of again."""
+    assert load(comment)["on"]["workflow_run"] == {"workflows": [load(start)["name"]], "types": ["completed"]}
+
+
+def test_the_comment_finds_the_plans_artifact() -> None:
+    """One name in both workflows, and the file where the action has put it."""
+    (up,) = [
+        step["with"]
+        for _, step in steps()
+        if "upload-artifact" in step.get("uses", "") and "plan" in step["with"]["name"]
+    ]
+    (down,) = [step["with"] for _, step in steps() if "download-artifact" in step.get("uses", "")]
+    (read,) = [step["with"] for _, step in steps() if step.get("uses", "").endswith("actions/comment")]
+    assert down["name"] == up["name"]
+    assert read["plan"] == f"{down['path']}/plan.json"
+
+
 def test_an_apply_is_never_cut_off_or_dropped() -> None:
     """One that runs is not cancelled, and none that waits is thrown away."""
     job = load(GITHUB / "workflows/apply.yml")["jobs"]["apply"]
