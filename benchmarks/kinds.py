@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import servers
+from benchmarks import servers, state_servers
 from runner.edge.store import FolderStore, Store, locked
 from runner.edge.stores import open_named
 
@@ -67,9 +67,43 @@ def _objects(scheme: str) -> Callable[[Path, Path], Store]:
     return opened
 
 
+def _git_over_http(machine: Path, folder: Path) -> Store:
+    """Repositories lie where the server looks for them, each named after the folder that stands for its store."""
+    name = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+    repository = Path(os.environ[GIT_ROOT], f"{name}.git")
+    with locked(folder / "repository.lock"):
+        subprocess.run(["git", "init", "--quiet", "--bare", str(repository)], check=True)
+    return open_named(machine, f"git:{os.environ[GIT_URL]}/{name}.git#state", "git")
+
+
+@contextmanager
+def _git_server() -> Iterator[Environ]:
+    with tempfile.TemporaryDirectory(prefix="repositories-") as root, state_servers.git_http(Path(root)) as server:
+        yield {GIT_ROOT: root, GIT_URL: server.url}
+
+
+def _terraform(machine: Path, folder: Path) -> Store:
+    """The document behind Terraform's protocol, blobs in a folder that all share."""
+    name = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+    return open_named(machine, f"{os.environ[TERRAFORM_URL]}/{name}", str(folder / "shared"))
+
+
+@contextmanager
+def _terraform_server(served: Callable[[], state_servers.Terraform]) -> Iterator[Environ]:
+    with state_servers.terraform(served()) as server:
+        yield {TERRAFORM_URL: server.url}
+
+
+GIT_ROOT, GIT_URL, TERRAFORM_URL = "RACES_GIT_ROOT", "RACES_GIT_URL", "RACES_TERRAFORM_URL"
+
 KINDS = {
     "folder": Kind(lambda _, folder: FolderStore(folder)),
     "git": Kind(_git),
+    "git-http": Kind(_git_over_http, _git_server),
+    "terraform": Kind(_terraform, lambda: _terraform_server(state_servers.Terraform)),
+    "terraform-etags": Kind(
+        _terraform, lambda: _terraform_server(lambda: state_servers.Terraform(locks=False, etags=True))
+    ),
     "s3": Kind(_objects("s3"), servers.s3),
 }
 """What is tried wherever stores are tried.  A new kind is one line here."""

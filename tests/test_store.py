@@ -95,9 +95,15 @@ def test_a_reader_sees_whole_documents_while_writers_are_killed(store: Store, ki
         for _ in range(20):
             writer = spawn(kind, tmp_path / "store")
             begin(writer)
-            time.sleep(rng.uniform(0, 0.03))
+            time.sleep(rng.uniform(0, 0.03 if kind == "folder" else 0.15))
             writer.kill()
             writer.communicate()
+        writer = spawn(kind, tmp_path / "store")  # the last one lives until it has written
+        begin(writer)
+        while json.loads(store.read() or b"")["number"] < 0:
+            time.sleep(0.01)
+        writer.kill()
+        writer.communicate()
     finally:
         stop.set()
         reader.join()

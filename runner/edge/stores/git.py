@@ -16,6 +16,7 @@ import re
 import subprocess
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -336,9 +337,12 @@ def _blob(name: str) -> str:
 
 
 def _said(message: str) -> bytes:
-    """A commit's message, with the run of the CI that wrote it, where there is one."""
+    """A commit's message, with the run of the CI that wrote it, where there is one.
+
+    No two are the same: of two runs that write equal bytes on one commit, only one has written.
+    """
     run = [os.environ.get(f"GITHUB_{part}", "") for part in ("SERVER_URL", "REPOSITORY", "RUN_ID")]
-    lines = [message, ""]
+    lines = [message, "", f"Write: {uuid.uuid4()}"]
     if all(run):
         lines.append(f"Run: {run[0]}/{run[1]}/actions/runs/{run[2]}")
     if commit := os.environ.get("GITHUB_SHA"):
