@@ -11,6 +11,8 @@ from helpers import Project
 from runner import reviewing
 from runner.report.prompts import SHOWN, WIDEST, body_lines, changed_lines
 
+FAST = {"demo": {"type": "simulator", "speed": 1_000}}
+
 
 def body(text: str, **more: object) -> str:
     return json.dumps({"messages": [{"role": "user", "content": text}], "model": "m", **more})
@@ -100,7 +102,7 @@ def test_differences_have_bounds() -> None:
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     """One batch that is through, of three rows."""
-    project = Project(tmp_path)
+    project = Project(tmp_path, FAST)
     project.spec(rows=["one?", "two?", "three?"], prompt={"system": "Be brief.", "user": "{{ row.q }}"})
     project.finish()
     return project

@@ -43,7 +43,7 @@ def step(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    project = Project(tmp_path)
+    project = Project(tmp_path, {"demo": {"type": "simulator", "speed": 1_000}})
     project.spec(rows=3)
     return project
 
@@ -197,11 +197,11 @@ def big(count: int) -> Plan:
 
 def test_a_summary_has_its_bound_in_bytes() -> None:
     """Of a plan, of an apply and of errors, with characters of three bytes: within it, cut at whole lines, and told."""
-    plan = big(10_000)
+    plan = big(4_000)
     prompts = Prompts(tuple(Example(f"s{number}", "row 1", ("+" + "中" * 900,)) for number in range(200)))
-    rows = {f"s{number}": Counts(1) for number in range(20_000)}
-    errors = [RunnerError("中" * 200 + str(number)) for number in range(5_000)]
-    outcome = Outcome(plan, [*plan.changes], ["done"] * 20_000, ["中" * 20] * 20_000, rows, errors=errors)
+    rows = {f"s{number}": Counts(1) for number in range(10_000)}
+    errors = [RunnerError("中" * 200 + str(number)) for number in range(2_000)]
+    outcome = Outcome(plan, [*plan.changes], ["done"] * 8_000, ["中" * 20] * 8_000, rows, errors=errors)
     review = Review.of(plan, prompts=prompts)
     for report in (
         Report("plan", review),
