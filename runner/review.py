@@ -13,8 +13,10 @@ from runner.plan import FORMAT, Action, Change, Cost, Plan, Tokens
 
 HERE = "."
 """The project at the root of its repository."""
-LONGEST = 2_000
-"""Characters of one text of a plan."""
+LONGEST = 100_000
+"""Characters of one text of a plan: a note may name every spec."""
+LONGEST_NAME = 4_096
+"""Characters of a project's name, which may be a folder."""
 MANY = 100_000
 """Entries of one list of a plan."""
 MOST = 10**15
@@ -166,7 +168,8 @@ def _example(data: Mapping[str, Any]) -> Example:
 def _bounds(review: Review) -> Iterator[tuple[str, bool]]:
     """Every place whose value has bounds beside its type, and whether it keeps them."""
     yield "digest", bool(_DIGEST.fullmatch(review.digest))
-    yield "review", all(len(text) <= LONGEST for text in (review.project, review.prompts.remark))
+    yield "review.project", len(review.project) <= LONGEST_NAME
+    yield "review.remark", len(review.prompts.remark) <= LONGEST
     yield "notes", all(len(note) <= LONGEST for note in review.notes)
     for at, change in enumerate(review.changes):
         texts = [change.spec, change.reason, change.task or "", change.provider, change.model or ""]

@@ -286,7 +286,7 @@ PLACES = [
     *("review.project", "review.examples", "review.remark", "review.examples.0", "review.examples.0.spec"),
     *("review.examples.0.note", "review.examples.0.lines", "review.examples.0.lines.0"),
 ]
-VALUES = [None, -1, True, "x" * 3_000, {}, {"a": {}}, [[]], [["x"]], float("nan"), float("inf"), 10**400]
+VALUES = [None, -1, True, "x" * 100_001, {}, {"a": {}}, [[]], [["x"]], float("nan"), float("inf"), 10**400]
 FINE = [("limits.0.limit", -1)]
 """Odd, and harmless."""
 
@@ -348,6 +348,23 @@ def test_what_is_no_plan_at_all(fake: FakeGitHub, tmp_path: Path, text: str, wor
 def test_a_plan_that_is_not_there(fake: FakeGitHub, tmp_path: Path) -> None:
     """As any file that cannot be read."""
     assert "cannot be read: No such file" in comment(tmp_path / "none.json").err
+
+
+def test_halves_of_characters(fake: FakeGitHub, saved: Saved) -> None:
+    """JSON can spell what no other encoding can: it is shown as what it is, no character."""
+    path = saved(FULL, prompts=SHOWN)
+    for place in PLACES:
+        if place.rpartition(".")[2] in ("spec", "reason", "currency", "name", "project", "remark", "note"):
+            forged(path, place, "\ud800")
+    assert said(comment(path)).startswith("wrote")
+    assert "| \ufffd | 10 |" in fake.comments[0]["body"]
+
+
+def test_a_plan_of_every_spec_in_one_note(fake: FakeGitHub, saved: Saved) -> None:
+    """What runner itself saves is never refused, however long: it is left out of what has too little room."""
+    note = f"No model is chosen yet for {', '.join(f'a-long-name-of-a-spec-{n:04}' for n in range(3_000))}."
+    assert said(comment(saved(a_plan(PLAN.changes, notes=(note,))))).startswith("wrote")
+    assert "**Left out: 1 note.**" in fake.comments[0]["body"]
 
 
 def test_a_huge_plan_is_one_comment(fake: FakeGitHub, saved: Saved) -> None:

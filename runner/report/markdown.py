@@ -31,7 +31,7 @@ class Page:
         self.lines: list[str] = []
         self.room = room
         self.left: dict[str, int] = {}
-        """How many entries of each kind found no room."""
+        """How many entries of each kind, named in the plural, found no room."""
         self._size = size
 
     def add(
@@ -59,7 +59,7 @@ class Page:
         """A line that says what found no room, and where it is."""
         if not self.left:
             return []
-        told = ", ".join(f"{count:,} {kind}" for kind, count in self.left.items())
+        told = ", ".join(f"{count:,} {kind if count > 1 else kind[:-1]}" for kind, count in self.left.items())
         return ["", f"**Left out: {told}.** {where}"]
 
 
@@ -85,7 +85,7 @@ def plan_markdown(
 
 def marker(name: str) -> str:
     """The line, hidden in a comment, by which the comment of a project is found again."""
-    return f"<!-- runner: {quote(name, safe='/._ ').replace('--', '-%2D')} -->"
+    return f"<!-- runner: {quote(name, safe='/._ ', errors='replace').replace('--', '-%2D')} -->"
 
 
 def _foot(review: Review) -> list[str]:

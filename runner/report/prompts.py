@@ -16,6 +16,8 @@ WIDEST = 200
 """Characters of a line.  A longer one is broken, never shortened: a change may be anywhere in it."""
 COMPARED = 4_000
 """Lines of each side that are compared."""
+CONTEXT = 3
+"""Lines that are the same, around those that are not."""
 SHOWN = 400
 """Lines of a difference that are shown."""
 
@@ -74,21 +76,30 @@ def _described(data: re.Match[str]) -> str:
 
 def changed_lines(before: str | None, after: str) -> tuple[str, ...]:
     """A unified diff of two bodies, or the second alone, all of it new.  Empty where nothing is to be seen of it."""
-    old, new = ([] if before is None else body_lines(before)), body_lines(after)
-    skipped = _alike(old, new)
-    found = [*_diff(old[skipped:][:COMPARED], new[skipped:][:COMPARED])]
-    if len(found) > SHOWN:
-        found = [*found[:SHOWN], f"… {len(found) - SHOWN:,} more lines"]
-    return tuple(found)
+    old, new = _around([] if before is None else body_lines(before), body_lines(after))
+    found = [*_diff(old[:COMPARED], new[:COMPARED])]
+    more = len(found) - SHOWN
+    if max(len(old), len(new)) > COMPARED:
+        return (*found[:SHOWN], "… more, which is too much to compare")
+    return (*found[:SHOWN], f"… {more:,} more lines") if more > 0 else tuple(found)
+
+
+def _around(old: list[str], new: list[str]) -> tuple[list[str], list[str]]:
+    """Both without what is the same at their beginnings and ends, but for a few lines that are to be seen."""
+    if old == new:
+        return [], []
+    start, end = _alike(old, new), _alike(old[::-1], new[::-1])
+    first, last = max(0, start - CONTEXT), max(0, min(end, len(old) - start, len(new) - start) - CONTEXT)
+    return old[first : len(old) - last], new[first : len(new) - last]
 
 
 def _alike(old: Sequence[str], new: Sequence[str]) -> int:
-    """How many lines at the beginning are the same in both, but for a few that are to be seen around the change."""
-    alike = next((at for at, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
-    return max(0, alike - 3)
+    """How many lines at the beginning are the same in both."""
+    pairs = zip(old, new, strict=False)
+    return next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(old), len(new)))
 
 
 def _diff(old: Sequence[str], new: Sequence[str]) -> Iterator[str]:
     """What difflib says without its heads: no side is a file with a name, and lines are counted from a cut."""
-    for line in islice(difflib.unified_diff(old, new, lineterm="", n=3), 2, None):
+    for line in islice(difflib.unified_diff(old, new, lineterm="", n=CONTEXT), 2, None):
         yield "@@" if line.startswith("@@") else line
