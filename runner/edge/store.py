@@ -34,6 +34,9 @@ class Documents(Protocol):
     def swap(self, old: bytes | None, new: bytes) -> None:
         """Replace ``old`` by ``new``, durably.  Raises Conflict when the document is not ``old``."""
 
+    def tidy(self, now: float) -> None:
+        """Sweep what killed runs left behind.  ``now`` in Unix seconds."""
+
 
 class Blobs(Protocol):
     """Where immutable blobs live, each named by the sha256 of its bytes.
@@ -166,14 +169,18 @@ class JoinedStore:
     """A document in one place and its blobs in another."""
 
     def __init__(self, documents: Documents, blobs: Blobs) -> None:
-        self._documents = documents
+        self._documents, self._blobs = documents, blobs
         self.read, self.swap = documents.read, documents.swap
         self.get, self.put, self.local = blobs.get, blobs.put, blobs.local
-        self.spool, self.adopt, self.tidy = blobs.spool, blobs.adopt, blobs.tidy
+        self.spool, self.adopt = blobs.spool, blobs.adopt
 
     @property
     def notes(self) -> Sequence[str]:
         return self._documents.notes
+
+    def tidy(self, now: float) -> None:
+        self._documents.tidy(now)
+        self._blobs.tidy(now)
 
 
 @contextmanager

@@ -110,6 +110,9 @@ class FarDocument:
             raise _explained(error, self._name) from None
         self._remember(new)
 
+    def tidy(self, now: float) -> None:
+        sweep(self._copy.parent, now - STALE)
+
     def _remember(self, document: bytes | None) -> None:
         if document is not None and document != self._seen:
             write_atomic(self._copy, [document])
@@ -189,10 +192,6 @@ class FarBlobs(FolderBlobs):
             raise _explained(error, self._name) from None
         if not found:
             raise lost(name, self._name)
-
-    def tidy(self, now: float) -> None:
-        super().tidy(now)
-        sweep(self._blobs.parent, now - STALE)
 
 
 class FarOutlet:
