@@ -104,8 +104,8 @@ def s3rver() -> Iterator[Environ]:
 @contextmanager
 def azure() -> Iterator[Environ]:
     """Azurite's blobs; AZURITE in the environment is its command (`azurite-blob`)."""
-    with tempfile.TemporaryDirectory(prefix="azurite-") as folder, _free_port() as port:
-        options = ("--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry", "--location", folder)
+    with _free_port() as port:
+        options = ("--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry")
         with _running([*_command("AZURITE"), "--silent", "--blobPort", str(port), *options], port):
             environ = {
                 "AZURE_STORAGE_ENDPOINT": f"http://127.0.0.1:{port}/{_ACCOUNT}",
