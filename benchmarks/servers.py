@@ -9,6 +9,7 @@ import base64
 import hashlib
 import hmac
 import http.client
+import itertools
 import os
 import shlex
 import socket
@@ -20,7 +21,7 @@ import time
 import urllib.parse
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -103,8 +104,8 @@ def s3rver() -> Iterator[Environ]:
 @contextmanager
 def azure() -> Iterator[Environ]:
     """Azurite's blobs; AZURITE in the environment is its command (`azurite-blob`)."""
-    with tempfile.TemporaryDirectory(prefix="azurite-") as folder, _free_port() as port:
-        options = ("--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry", "--location", folder)
+    with _free_port() as port:
+        options = ("--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry")
         with _running([*_command("AZURITE"), "--silent", "--blobPort", str(port), *options], port):
             environ = {
                 "AZURE_STORAGE_ENDPOINT": f"http://127.0.0.1:{port}/{_ACCOUNT}",
@@ -176,6 +177,8 @@ def _wait_for(process: subprocess.Popen[bytes], port: int) -> None:
 
 # ---- lies ------------------------------------------------------------------------------------------------------------
 
+CONDITIONS = ("if-match", "if-none-match")
+
 
 @dataclass(frozen=True)
 class Lie:
@@ -189,46 +192,57 @@ class Lie:
 LOST = Lie(500, "InternalError", carried_out=True)
 BUSY = Lie(409, "ConditionalRequestConflict")
 
-Fate = Callable[[str, str], Lie | None]
-"""Given the method and path of a request: what is told instead of the truth."""
+
+@dataclass(frozen=True)
+class Asked:
+    """A request, and the conditions that it came with: names of headers in small letters."""
+
+    method: str
+    path: str
+    conditions: frozenset[str]
+
+
+Fate = Callable[[Asked], Lie | None]
+"""What is told instead of the truth."""
 
 
 def now_and_then(lies: Mapping[int, Lie], count: int) -> Fate:
-    """Of each ``count`` PUTs, those with the numbers in ``lies`` are lied about."""
-    puts = iter(range(10**9))
+    """Of each ``count`` PUTs, but those that probe a store, the ones with the numbers in ``lies`` are lied about."""
+    puts = itertools.count()
 
-    def fate(method: str, _path: str) -> Lie | None:
-        return lies.get(next(puts) % count) if method == "PUT" else None
+    def fate(asked: Asked) -> Lie | None:
+        return lies.get(next(puts) % count) if asked.method == "PUT" and "/probe-" not in asked.path else None
 
     return fate
 
 
 class Proxy:
-    """What stands between a client and the S3 server ``upstream``.  ``deaf``: it passes no condition on."""
+    """What stands between a client and the S3 server ``upstream``, and passes the conditions in ``deaf_to`` not on."""
 
-    def __init__(self, upstream: str, fate: Fate, *, deaf: bool = False) -> None:
+    def __init__(self, upstream: str, fate: Fate, deaf_to: Iterable[str]) -> None:
         self.upstream = urllib.parse.urlsplit(upstream)
-        self.fate = fate
-        self.deaf = deaf
+        self.deaf_to = frozenset(deaf_to)
+        self.asked: list[Asked] = []
         self.told: Counter[Lie] = Counter()
         """The lies."""
-        self.seen: list[tuple[str, str, bool]] = []
-        """Method and path of every request, and whether it came with a condition."""
+        self._fate = fate
         self._lock = threading.Lock()
 
-    def judged(self, method: str, path: str, conditional: bool) -> Lie | None:
+    def judge(self, asked: Asked) -> Lie | None:
         with self._lock:
-            self.seen.append((method, path, conditional))
-            lie = self.fate(method, path)
+            self.asked.append(asked)
+            lie = self._fate(asked)
             if lie:
                 self.told[lie] += 1
             return lie
 
 
 @contextmanager
-def lying(environ: Environ, fate: Fate = lambda *_: None, *, deaf: bool = False) -> Iterator[tuple[Environ, Proxy]]:
+def lying(
+    environ: Environ, fate: Fate = lambda _: None, deaf_to: Iterable[str] = ()
+) -> Iterator[tuple[Environ, Proxy]]:
     """A proxy in front of the S3 server that ``environ`` names."""
-    proxy = Proxy(environ["AWS_ENDPOINT_URL"], fate, deaf=deaf)
+    proxy = Proxy(environ["AWS_ENDPOINT_URL"], fate, deaf_to)
 
     class Handler(_Handler):
         def __init__(self, *args: object) -> None:
@@ -260,8 +274,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        conditional = any(name in self.headers for name in _CONDITIONS)
-        lie = self.proxy.judged(self.command, self.path, conditional)
+        conditions = frozenset(name for name in CONDITIONS if name in self.headers)
+        lie = self.proxy.judge(Asked(self.command, self.path, conditions))
         if lie is None:
             self._pass_on(*self._truth(body))
             return
@@ -270,7 +284,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._pass_on(lie.status, {}, f"<Error><Code>{lie.code}</Code><Message>A lie.</Message></Error>".encode())
 
     def _truth(self, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
-        left_out = {"connection", "content-length", *(_CONDITIONS if self.proxy.deaf else ())}
+        left_out = {"connection", "content-length", *self.proxy.deaf_to}
         headers = {name: value for name, value in self.headers.items() if name.lower() not in left_out}
         upstream = http.client.HTTPConnection(
             self.proxy.upstream.hostname or "", self.proxy.upstream.port, timeout=PATIENCE
@@ -296,6 +310,3 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *args: object) -> None:
         pass
-
-
-_CONDITIONS = ("if-match", "if-none-match")

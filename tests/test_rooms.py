@@ -116,4 +116,4 @@ def test_the_core_stands_on_five_packages() -> None:
         for target in imports(tree)
         if target.partition(".")[0] not in {*sys.stdlib_module_names, "runner"}
     }
-    assert third == CORE | {"markupsafe", "pyarrow", "referencing"}
+    assert third == CORE | {"markupsafe", "obstore", "pyarrow", "referencing"}

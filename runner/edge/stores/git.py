@@ -16,7 +16,6 @@ import re
 import subprocess
 import tempfile
 import time
-import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from functools import cached_property
 from pathlib import Path
 from threading import RLock
 from typing import Any
+from uuid import uuid4
 
 from runner.edge.files import make_folder
 from runner.edge.store import Conflict, locked
@@ -339,15 +339,16 @@ def _blob(name: str) -> str:
 def _said(message: str) -> bytes:
     """A commit's message, with the run of the CI that wrote it, where there is one.
 
-    No two are the same: of two runs that write equal bytes on one commit, only one has written.
+    No two are the same: of two equal commits the second to be pushed would count as written, since it is there.
     """
     run = [os.environ.get(f"GITHUB_{part}", "") for part in ("SERVER_URL", "REPOSITORY", "RUN_ID")]
-    lines = [message, "", f"Write: {uuid.uuid4()}"]
+    lines = [message, ""]
     if all(run):
         lines.append(f"Run: {run[0]}/{run[1]}/actions/runs/{run[2]}")
     if commit := os.environ.get("GITHUB_SHA"):
         lines.append(f"Commit: {commit}")
-    return "\n".join(lines).rstrip().encode("utf-8", "replace") + b"\n"
+    lines.append(f"Write: {uuid4().hex}")
+    return "\n".join(lines).encode("utf-8", "replace") + b"\n"
 
 
 def _environ(more: Mapping[str, str]) -> dict[str, str]:

@@ -138,8 +138,12 @@ class Bucket:
 
     def swap(self, old: bytes | None, new: bytes) -> None:
         mode = self._making() if old is None else self._replacing(old)
+        errors = self._library.exceptions
         with self._told():
-            self._seen = new, self._put(self._writing, DOCUMENT, new, mode)
+            try:
+                self._seen = new, self._put(self._writing, DOCUMENT, new, mode)
+            except (errors.AlreadyExistsError, errors.PreconditionError):  # 409 and 412
+                raise Conflict from None
 
     def _making(self) -> str:
         if self.read() is not None:
@@ -175,10 +179,7 @@ class Bucket:
                     self._library.delete(self._blobs, self._at(name))
 
     def _refuses(self, name: str, mode: str | Version) -> bool:
-        """Whether a write to an object that is there is refused for the condition ``mode``.
-
-        A 409 for an update says nothing of the condition: it comes through as a conflict, and the probe is made again.
-        """
+        """Whether a write to an object that is there is refused for the condition ``mode``."""
         errors = self._library.exceptions
         refused = errors.AlreadyExistsError if mode == "create" else errors.PreconditionError
         try:
@@ -273,8 +274,6 @@ class Bucket:
         errors = self._library.exceptions
         try:
             yield
-        except (errors.AlreadyExistsError, errors.PreconditionError):
-            raise Conflict from None
         except FileNotFoundError:
             raise RunnerError(
                 f"{self._place}: there is no bucket {self._bucket}",
@@ -294,6 +293,8 @@ class Bucket:
             )
         if _NO_KEYS.search(text):
             return CredentialsError(f"{self._place}: there are no keys for it", hint=self._cloud.hint)
+        if isinstance(error, errors.AlreadyExistsError | errors.PreconditionError):
+            return OutOfReach(reason)  # a 409 where nothing was asked but to write: another write is under way
         if (status and status[2] in _LATER) or (not status and "HTTP error" in text):
             return OutOfReach(reason)
         if isinstance(error, errors.PermissionDeniedError | errors.UnauthenticatedError) or _BAD_KEYS.search(text):
