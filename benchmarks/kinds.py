@@ -33,13 +33,13 @@ def open_store(kind: str, folder: Path, machine: str | None = None) -> Store:
     """The store that ``folder`` stands for, as another machine would open it, or the one named ``machine``."""
     folder.mkdir(parents=True, exist_ok=True)
     here = Path(tempfile.mkdtemp(prefix="machine-", dir=folder)) if machine is None else folder / machine
-    return {**KINDS, **PEERS}[kind].open(here, folder)
+    return EVERY[kind].open(here, folder)
 
 
 @contextmanager
 def served(kind: str) -> Iterator[None]:
     """The server of ``kind``, named in the environment of this process."""
-    with KINDS[kind].server() as environ:
+    with EVERY[kind].server() as environ:
         before = {name: os.environ.get(name) for name in environ}
         os.environ.update(environ)
         try:
@@ -109,3 +109,4 @@ KINDS = {
 """What is tried wherever stores are tried.  A new kind is one line here."""
 PEERS = {"az": Kind(_objects("az"), servers.azure)}
 """What needs a server that has to be installed first."""
+EVERY = {**KINDS, **PEERS}

@@ -27,7 +27,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.kinds import KINDS, open_store, served
+from benchmarks.kinds import EVERY, KINDS, open_store, served
 from runner.edge.store import Conflict, Store
 from runner.errors import StateConflict
 from runner.journal import Journal
@@ -216,19 +216,20 @@ def main() -> int:
     parser.add_argument("--writers", type=int, default=20)
     parser.add_argument("--increments", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--kinds", nargs="+", choices=list(EVERY), default=list(KINDS), help="(default: %(default)s)")
     options = parser.parse_args()
     inexact = 0
-    for kind in KINDS:
+    for kind in options.kinds:
         begun = time.monotonic()
         with served(kind):
             exact, figures = _races(kind, options.writers, options.increments, options.seed)
         inexact += not exact
         print(f"{kind}: {options.writers} writers x {options.increments}: {figures}; {time.monotonic() - begun:.1f} s")
-    print(f"stores {len(KINDS)}, inexact {inexact}")
+    print(f"stores {len(options.kinds)}, inexact {inexact}")
     if inexact:
         print(
             f"python -m benchmarks.races --writers {options.writers} --increments {options.increments} "
-            f"--seed {options.seed}"
+            f"--seed {options.seed} --kinds {' '.join(options.kinds)}"
         )
     return 1 if inexact else 0
 

@@ -64,5 +64,5 @@ def test_every_test_requirement_is_locked_with_hashes() -> None:
     assert len(locked) == len(re.findall(r"^[\w.-]+==", LOCK, re.MULTILINE))
     wanted = (ROOT / "requirements-test.in").read_text("utf-8").splitlines()
     asked = [line.lower() for line in wanted if line and not line.startswith("#")]
-    asked += [re.split(r"[^\w-]", line)[0] for line in PYPROJECT["project"]["dependencies"]]
-    assert [name for name in asked if name not in locked] == []
+    asked += PYPROJECT["project"]["dependencies"]
+    assert [name for line in asked if (name := re.split(r"[^\w-]", line)[0]) not in locked] == []

@@ -23,7 +23,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -257,14 +256,14 @@ class Bucket:
     @cached_property
     def _library(self) -> Any:
         try:
-            for name in ("obstore.exceptions", "obstore.store"):
-                import_module(name)
-            return import_module("obstore")
+            import obstore.exceptions
+            import obstore.store
         except ModuleNotFoundError:
             raise RunnerError(
                 f"{self._place} is an object store, and obstore is not installed",
                 hint="Install it: pip install 'batch-runner[objectstore]'",
             ) from None
+        return obstore
 
     # ---- errors ----------------------------------------------------------------------------------------------------
 
