@@ -309,7 +309,7 @@ def test_obstore_is_not_installed(place: str, tmp_path: Path, monkeypatch: pytes
 
 # ---- blobs -----------------------------------------------------------------------------------------------------------
 
-BIG = 100_000_000
+BIG = 80_000_000
 _MOVE = f"""
 import os, re, sys
 from pathlib import Path
@@ -342,7 +342,7 @@ def moved(root: Path, place: str, way: str) -> tuple[str, int]:
 
 
 def test_a_large_blob_goes_through_little_memory(s3: Environ, place: str, tmp_path: Path) -> None:
-    """Sent and fetched in pieces: 100 MB, and less than half of that in memory at any time."""
+    """Sent and fetched in pieces: 80 MB, and less than half of that in memory at any time."""
     name, sending = moved(tmp_path / "here", place, "send")
     size, fetching = moved(tmp_path / "there", place, name)
     assert int(size) == BIG
