@@ -69,6 +69,16 @@ def test_after_a_run_that_was_killed_before_it_could_flush(theatre: Theatre, und
     assert cuts > 6
 
 
+def test_after_a_flush_that_failed(theatre: Theatre, undisturbed: Story) -> None:
+    """A state that is there, and whose name nobody could flush, is made safe by whoever reads it."""
+    flushes = sorted({point.nth for point in undisturbed.trace if point.effect == "flush .runner"})
+    calls = sorted({point.effect for point in undisturbed.trace if point.effect.startswith(("GET ", "POST "))})
+    cuts = 0
+    for nth, call in zip(flushes, itertools.cycle(calls), strict=False):
+        cuts += play(theatre, run(("flush .runner", nth, "read-only")), run((call, 1, "cut-before"))).cuts
+    assert cuts > 2
+
+
 # ---- what a cut leaves -----------------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -134,13 +134,21 @@ class FolderDocument:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._document = folder / "state.json"
+        self._flushed: bytes | None = None
+        """The document whose name is known to be on the disk."""
 
     def read(self) -> bytes | None:
+        """As it will be found after a power cut, too: whoever wrote it may not have come to flush its name."""
         try:
             with naming(self._document):
-                return self._document.read_bytes()
+                document = self._document.read_bytes()
         except FileNotFoundError:
             return None
+        if document != self._flushed:
+            with suppress(OSError):  # a disk that is read-only has nothing to flush
+                flush_folder(self.folder)
+                self._flushed = document
+        return document
 
     def swap(self, old: bytes | None, new: bytes) -> None:
         make_folder(self.folder)
@@ -148,6 +156,7 @@ class FolderDocument:
             if self.read() != old:
                 raise Conflict
             write_atomic(self._document, [new])
+            self._flushed = new
 
     def tidy(self, now: float) -> None:
         sweep(self.folder, now - STALE)
