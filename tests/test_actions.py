@@ -201,7 +201,7 @@ def test_apply_carries_out_the_plan_before_it(bench: Bench) -> None:
     secrets = {"WANQING_API_KEY": "key-1"}
     outputs = bench.job("apply.yml", "plan", inputs=inputs, secrets=secrets)
     assert outputs == {"digest": "sha256:abc", "requests": "3"}
-    assert bench.argv[-2:] == ["--select=a-*", "--select=b"]
+    assert bench.argv[-3:] == ["--select=a-*", "--select=b", "--allow=cost=80"]
     needs = {"plan": {"outputs": outputs}}
     assert bench.job("apply.yml", "apply", inputs=inputs, secrets=secrets, needs=needs) == {
         "pending": "4",

@@ -41,7 +41,7 @@ def test_the_selected_specs_exist() -> None:
 def test_the_real_provider_takes_ten_lines(tmp_path: Path) -> None:
     """The example for Wanqing is valid as it stands, with a spec of this repository, and so is any other in its place;
     the same spec then goes to any of them by one word."""
-    spec, wanqing, others, models = blocks("yaml")
+    spec, wanqing, others, models, limits = blocks("yaml")
     assert "type: wanqing" in wanqing
     assert len(wanqing.splitlines()) <= 10
     (tmp_path / "specs").mkdir()
@@ -52,7 +52,9 @@ def test_the_real_provider_takes_ten_lines(tmp_path: Path) -> None:
     assert names == ["wanqing", "maas", "alaya", "qianfan", "openai", "claude"]
     for name in names:
         text = (wanqing + others).replace("{provider: wanqing}", f"{{provider: {name}}}")
-        (tmp_path / "runner.yaml").write_text(text.replace("    bos:", f"{models}    bos:"))
+        (tmp_path / "runner.yaml").write_text(
+            re.sub(r"^limits:.*\n", limits, text.replace("    bos:", f"{models}    bos:"), flags=re.MULTILINE)
+        )
         done = call("-C", str(tmp_path), "validate")
         assert done.code == 0, done.out
         assert call("-C", str(tmp_path), "render", "gsm8k-graded-brief", "--limit", "1").code == 0
