@@ -158,13 +158,13 @@ class _Reading:
         providers = runner.find(("providers",), dict) or {}
         settings = [item for one in providers.values() if isinstance(one, dict) for item in one.items()]
         secrets = [value.get("file") for key, value in settings if key in SECRETS and isinstance(value, dict)]
-        state = projects.folder_of(runner.find(("state",), str) or Project.state)
-        self.grounds = Grounds(self._root, state, [path for path in secrets if isinstance(path, str)])
+        state, blobs = runner.find(("state",), str) or Project.state, runner.find(("blobs", "store"), str)
+        kept = projects.folders_of(state, blobs)
+        self.grounds = Grounds(self._root, kept, [path for path in secrets if isinstance(path, str)])
         if self.grounds.state_is_root:
             at = runner.locate(("state",))
             self.problems.append(at.problem("the state needs a folder of its own", f"write `state: {Project.state}`"))
-        blobs = runner.find(("blobs", "store"), str)
-        why, hint = projects.misplaced(runner.find(("state",), str) or Project.state, blobs)
+        why, hint = projects.misplaced(state, blobs)
         at = runner.locate(("blobs", "store") if blobs else ("state",))
         if why and not any((problem.line, problem.column) == (at.line, at.column) for problem in self.problems):
             self.problems.append(at.problem(why, hint))

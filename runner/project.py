@@ -64,6 +64,11 @@ class Project:
         return folder_of(self.state)
 
     @property
+    def kept(self) -> list[str]:
+        """Folders that hold the state and its blobs."""
+        return folders_of(self.state, self.blobs.store)
+
+    @property
     def secret_files(self) -> list[str]:
         """Files that hold a secret of some provider."""
         settings = [value for provider in self.providers.values() for value in provider.settings.values()]
@@ -88,6 +93,11 @@ def misplaced(state: str, blobs: str | None) -> tuple[str, str]:
     if blobs is not None and blobs.startswith(("http://", "https://")):
         return "Terraform's protocol keeps no results", "name an object store, git:URL#BRANCH or a folder"
     return "", ""
+
+
+def folders_of(state: str, blobs: str | None) -> list[str]:
+    """The folders that ``state`` and ``blobs: {store: …}`` of runner.yaml name."""
+    return [folder for place in (state, blobs) if place not in (None, "git") and (folder := folder_of(str(place)))]
 
 
 def folder_of(state: str) -> str | None:

@@ -19,12 +19,12 @@ def folded(path: str) -> str:
 
 
 class Grounds:
-    """The project's folder.  ``state`` is where its state lies, ``secrets`` are files that hold one."""
+    """The project's folder.  ``kept`` are folders of its state and blobs, ``secrets`` are files that hold one."""
 
-    def __init__(self, root: Path, state: str | None = None, secrets: Iterable[str] = ()) -> None:
+    def __init__(self, root: Path, kept: Iterable[str] = (), secrets: Iterable[str] = ()) -> None:
         self.root = Path(os.path.realpath(root))
         self._base = str(self.root)
-        self._folders = [_CACHES] if state is None else [_CACHES, self._folded(state)]
+        self._folders = [_CACHES, *map(self._folded, kept)]
         self._secrets = {self._folded(secret) for secret in secrets}
 
     def _folded(self, path: str) -> str:

@@ -47,7 +47,7 @@ class World:
     stop: Event = field(default_factory=Event)
 
     def __post_init__(self) -> None:
-        self.grounds = Grounds(self.root, self.project.state_folder, self.project.secret_files)
+        self.grounds = Grounds(self.root, self.project.kept, self.project.secret_files)
         """What specs may read of the project's folder."""
 
     @property

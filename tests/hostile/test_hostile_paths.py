@@ -100,7 +100,7 @@ def test_no_spec_reads_it(project: Project, path: str) -> None:
 @pytest.mark.parametrize("path", [path for path in READ if path and path.isprintable() and len(path) < 200])
 def test_no_row_and_no_template_reads_it(project: Project, path: str) -> None:
     """What a row names as its image, or a template includes, goes the same way."""
-    grounds = Grounds(project.root, ".runner", ["keys/wanqing.txt"])
+    grounds = Grounds(project.root, [".runner"], ["keys/wanqing.txt"])
     for read in (template_source, data_url):
         with pytest.raises(RunnerError) as caught:
             read(grounds, path)
@@ -211,3 +211,14 @@ def test_a_folder_that_became_a_link_after_the_plan(project: Project, tmp_path: 
     (project.root / "outputs").symlink_to(tmp_path)
     with pytest.raises(RunnerError, match="leads out of the project"):
         inside(grounds, "outputs/x.jsonl")
+
+
+@pytest.mark.parametrize("change", [{"output": {"path": "kept/x.jsonl"}}, {"input": {"path": "kept/blobs/x.jsonl"}}])
+def test_a_folder_of_blobs_is_as_private_as_the_state(project: Project, change: dict[str, Any]) -> None:
+    """Where `blobs:` names a folder of its own in the project, no spec reads or writes in it."""
+    project.configure(blobs={"store": "kept"})
+    project.write("kept/blobs/x.jsonl", '{"id": 1, "q": "?"}\n')
+    project.spec("job", 1, **change)
+    done = project.call("validate")
+    assert done.code == 1
+    assert "belongs to runner's state" in done.out
