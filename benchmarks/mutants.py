@@ -129,8 +129,8 @@ MUTANTS: tuple[Mutant, ...] = (
             ),
             Edit(
                 "runner/publishing.py",
-                "from runner.state import Event, State\n",
-                "from runner.result import Counts\nfrom runner.state import Event, Publication, Published, State\n",
+                "from runner.state import Published, State\n",
+                "from runner.result import Counts\nfrom runner.state import Publication, Published, State\n",
             ),
         ),
         ("tests/test_kill.py", "-k", "replaced"),

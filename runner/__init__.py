@@ -50,10 +50,12 @@ Verbs: each does one thing to the world, through hands it is lent.
 ``holdings``        which tasks hold a batch's requests, and what is still unsent
 ``refresh``         ask after open tasks and interrupted starts
 ``spool``           write shards to disk
+``heartbeat``       renew the claims of a run that lives
+``workers``         go on with tasks that need a run of ours
+``parking``         leave what one machine asks where another finds it
 ``submit``          events around the one costly call
 ``covering``        record that all of a batch was sent
 ``reviewing``       show how prompts change
-``workers``         go on with tasks that need a run of ours
 ``collect``         raw results home, outcomes, the output
 ``publishing``      the outputs of batches that are through
 ``stopping``        ask a provider to stop a task

@@ -18,11 +18,12 @@ from runner.holdings import Holdings
 from runner.journal import Journal
 from runner.limits import Limits
 from runner.outcome import Outcome
+from runner.parking import Parking
 from runner.plan import Action, Change, Plan, Unsettled, gave_up, task_change
 from runner.polling import Polling
 from runner.provider import Traits
 from runner.publishing import Publishing
-from runner.refresh import News, refresh
+from runner.refresh import News, is_claimed, refresh
 from runner.resolve import Held, Options, Resolved, resolve
 from runner.result import Counts
 from runner.state import (
@@ -111,6 +112,7 @@ class Apply:
         self._waits_for_all = True
         self._polling = Polling()
         self._workers = Workers(world)
+        self._parking = Parking(world, journal)
         self._done: dict[str, int] = {}
         """Requests done by task, by the latest word: the state is not told each time."""
         self._progress_written = 0.0
@@ -155,7 +157,8 @@ class Apply:
             if self._is_over():
                 self.outcome.timed_out = True
                 return
-            self._workers.work(self._wanted())
+            self._workers.work(self._parking.ours(self._wanted()))
+            self._parking.park()
             self._tell_waiting()
             pause = self._pause()
             self._world.clock.sleep(min(pause, self._deadline - now) if self._deadline else pause, self._world.stop)
@@ -173,6 +176,7 @@ class Apply:
                 before = self._journal.state
                 news = refresh(self._world, before, only=lambda task: task.provider in worked)
                 self._journal.write(*_news(before, news.events))
+                self._parking.leave()
 
     def finish(self) -> Outcome:
         """Count rows, and name what only a person can settle."""
@@ -218,7 +222,8 @@ class Apply:
         return lambda task: self._selected(task) or task.id in needed
 
     def _collect(self, due: Callable[[Task], bool] = _any) -> None:
-        tasks = [task for task in self._tasks(ENDED) if task.id not in self._refused and due(task)]
+        ended = [task for task in self._tasks(ENDED) if task.id not in self._refused and due(task)]
+        tasks = [task for task in ended if not is_claimed(self._world, task)]
         events: list[Event] = []
         try:
             with closing(as_they_come(self._fetch, tasks, at_once=_AT_ONCE)) as calls:

@@ -18,7 +18,7 @@ from runner.edge.files import Spooled, naming
 from runner.edge.outputs import write_output
 from runner.edge.paths import inside
 from runner.edge.world import World
-from runner.errors import Interrupted, RunnerError
+from runner.errors import Elsewhere, Interrupted, RunnerError
 from runner.known import OUTCOME, Known, Verdict, outcome_at
 from runner.provider import Provider
 from runner.providers.loose import bounded_loads
@@ -137,7 +137,7 @@ class Reading:
 
 
 def fetch(world: World, task: Task, deadline: float | None = None) -> Spooled:
-    """An ended task's raw results, on disk.
+    """An ended task's raw results, on disk: the provider's, or what a machine that asked it has left for others.
 
     Raises ProviderError, OSError, Interrupted; OutOfTime where they are not all here at ``deadline`` (Unix seconds).
     """
@@ -151,7 +151,13 @@ def fetch(world: World, task: Task, deadline: float | None = None) -> Spooled:
         spooled.write(data)
 
     try:
-        world.providers[task.provider].results(job_of(task), keep)
+        try:
+            world.providers[task.provider].results(job_of(task), keep)
+        except Elsewhere:
+            if not world.parks:
+                raise
+            for name in task.parked:
+                spooled.write(world.store.get(name))
     except BaseException:
         spooled.drop()
         raise

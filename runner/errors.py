@@ -10,6 +10,7 @@
     ├── StateConflict               another run changed the state under us, again and again          exit 6
     └── ProviderError               what a conversation with a provider came to
         ├── Refused                 a clear no: nothing was made, and asking again will not help
+        │   └── Elsewhere           it lies on another machine
         ├── Busy                    a clear not-now: nothing was made, ask again later
         └── Unsure                  nobody knows whether it was made: it may have happened
     Interrupted                     a person or the machine asked us to stop                         exit 130
@@ -105,6 +106,10 @@ class Refused(ProviderError):
         self.credentials = credentials
         if credentials:
             self.exit_code = CredentialsError.exit_code
+
+
+class Elsewhere(Refused):
+    """What is asked for lies on another machine."""
 
 
 class Busy(ProviderError):

@@ -17,7 +17,7 @@ from runner.task import COLLECTED, VOID, Task
 ANY_CURRENCY = "*"
 """Names, among limits of cost, all currencies that are not named."""
 ALLOWANCES = ("no_specs", "no_rows")
-"""What else `--allow NAME=1` puts up with: a glob or a folder without specs, an input without rows."""
+"""What else `--allow NAME=1` puts up with: a glob that fits no spec, an input without rows."""
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from runner.edge.world import World
-from runner.errors import Busy, ProviderError, Refused, RunnerError
+from runner.errors import Busy, Elsewhere, ProviderError, Refused, RunnerError
 from runner.plan import Unsettled
-from runner.provider import Absent, Found, Job, Provider, Unknown
+from runner.provider import Absent, Found, Job, Phase, Progress, Provider, Unknown
 from runner.state import Checked, Event, State, Submitted, Voided, fold
 from runner.task import BEGUN, OPEN, STAGED, Task
 
@@ -59,7 +59,7 @@ def refresh(world: World, state: State, *, offline: bool = False, only: Callable
     news = News()
     asked: list[Task] = []
     for task in filter(only, state.tasks.values()):
-        if task.phase in (BEGUN, STAGED) and is_claimed(world, task):
+        if task.on_its_way and is_claimed(world, task):
             news.busy[task.id] = task.claim.by.rpartition("/")[0] if task.claim else ""
         elif task.phase == BEGUN:
             events.append(Voided(task.id, "it never left"))
@@ -120,6 +120,8 @@ def _ask(world: World, state: State, task: Task) -> _Answer | str | RunnerError:
     try:
         provider = world.providers[task.provider]
         return _settle(world, provider, state, task) if task.phase == STAGED else _check(world, provider, task)
+    except Elsewhere as error:
+        return _taken_over(world, task) if world.parks else error
     except ProviderError as error:
         return error if isinstance(error, Refused) else _trouble(task, error)
     except RunnerError as error:
@@ -139,6 +141,12 @@ def _check(world: World, provider: Provider, task: Task) -> _Answer:
         reason = progress.error or "no room"
         return [Voided(task.id, reason, OPEN)], Unsettled(task.id, "turned away", reason)
     return [Checked(task.id, progress, world.clock.now())], None
+
+
+def _taken_over(world: World, task: Task) -> _Answer:
+    """A task that a machine asked which is there no more: what it left counts, and the rest is asked anew."""
+    why = "the machine that asked it is gone; what it left is collected"
+    return [Checked(task.id, Progress(Phase.FAILED, "left", task.requests, error=why), world.clock.now())], None
 
 
 def _identities(world: World, task: Task) -> bytes:

@@ -110,6 +110,7 @@ class State:
     def blobs(self) -> list[str]:
         """Names of all blobs that it speaks of."""
         names = {name for task in self.tasks.values() for name in (task.shard, task.results, task.outcomes)}
+        names |= {name for task in self.tasks.values() for name in task.parked}
         names |= {batch.covered.revision for batch in self.batches.values() if batch.covered is not None}
         return sorted(names - {""})
 
@@ -146,8 +147,28 @@ class Begun:
 
 @dataclass(frozen=True)
 class Renewed:
+    """Whatever ``by`` claims is its own until then; at 0, no longer."""
+
     by: str
     until: float
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """Open tasks that only ``by`` goes on with, as long as it lives."""
+
+    tasks: tuple[str, ...]
+    by: str
+    until: float
+
+
+@dataclass(frozen=True)
+class Parked:
+    """What an open task was answered since the last time lies in ``blob``; ``size``: bytes of it all by now."""
+
+    task: str
+    blob: str
+    size: int
 
 
 @dataclass(frozen=True)
@@ -256,6 +277,8 @@ Event = (
     | Lifted
     | Begun
     | Renewed
+    | Claimed
+    | Parked
     | Staged
     | Submitted
     | Voided
@@ -286,8 +309,19 @@ def fold(state: State, event: Event) -> State:
         case Begun(task):
             return replace(state, tasks={**state.tasks, task.id: task})
         case Renewed(by, until):
-            claimed = {t.id: replace(t, claim=Claim(by, until)) for t in state.tasks.values() if _held(t, by)}
+            claim = Claim(by, until) if until else None
+            claimed = {t.id: replace(t, claim=claim) for t in state.tasks.values() if _held(t, by)}
             return replace(state, tasks={**state.tasks, **claimed})
+        case Claimed(ids, by, until):
+            for id in ids:
+                if _phase(state, id) == OPEN:
+                    state = _task(state, id, claim=Claim(by, until))
+            return state
+        case Parked(id, blob, size):
+            parked = state.tasks[id].parked_bytes if _phase(state, id) == OPEN else size
+            if size <= parked:
+                return state
+            return _task(state, id, parked=(*state.tasks[id].parked, blob), parked_bytes=size)
         case Staged(id, _, at, marker):
             return _task(state, id, phase=STAGED, staged_at=at, marker=marker)
         case Submitted(id, remote_id, at):
@@ -313,6 +347,7 @@ def fold(state: State, event: Event) -> State:
                 state,
                 id,
                 phase=COLLECTED,
+                claim=None,
                 collected_at=at,
                 results=results,
                 outcomes=outcomes,
@@ -389,7 +424,7 @@ def condition(task: Task | None) -> str:
 
 
 def _held(task: Task, by: str) -> bool:
-    return task.claim is not None and task.claim.by == by and task.phase in (BEGUN, STAGED)
+    return task.claim is not None and task.claim.by == by and task.on_its_way
 
 
 def _phase(state: State, id: str) -> str:
@@ -530,7 +565,8 @@ def _batch_line(batch: BatchState) -> str:
         if batch.covered is not None:
             data["covered"] = {**vars(batch.covered), "needs": list(batch.covered.needs)}
         if batch.published is not None:
-            data["published"] = {**vars(batch.published), "counts": batch.published.counts.to_json()}
+            said = {key: value for key, value in vars(batch.published).items() if key != "to" or value}
+            data["published"] = {**said, "counts": batch.published.counts.to_json()}
         cached = _dumps(data)
         object.__setattr__(batch, "_line", cached)
     return cached

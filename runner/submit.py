@@ -13,31 +13,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
-from threading import Event, Thread
 
 from runner.digests import DigestMap
 from runner.edge.files import naming
 from runner.edge.world import World
 from runner.errors import Busy, Interrupted, LimitExceeded, ProviderError, Refused, RunnerError
+from runner.heartbeat import LEASE
 from runner.journal import Guard, Journal, Overtaken
 from runner.known import identities
 from runner.limits import Limits, intended, over_budget
+from runner.parking import claim
 from runner.provider import Job, Provider, Upload
 from runner.refresh import job_of
 from runner.resolve import Resolved
 from runner.spool import ShardFile, spool
-from runner.state import Begun, Removed, Renewed, Staged, State, Submitted, Voided
+from runner.state import Begun, Removed, Staged, State, Submitted, Voided
 from runner.state import Event as StateEvent
 from runner.task import COLLECTED, Claim, Task, task_id
+from runner.workers import needs_us
 
 AT_ONCE = 4
 """How many tasks may be between Staged and Submitted."""
-LEASE = 60.0
-"""Seconds that a claim is believed without word from its holder."""
 _LAST_WORDS = 4.0
 """Seconds that starts under way may still take once this run was asked to stop."""
 
@@ -107,7 +107,7 @@ class Submission:
         """Raises Interrupted when asked to stop, after what was under way is recorded."""
         total = sum(resolved.demand.shards for resolved in batches)
         sent = 0
-        with _Heartbeat(self._world, self._journal), closing(self._items(batches)) as items:
+        with closing(self._items(batches)) as items:
             while group := _group(items):
                 self._send(group)
                 sent += len(group)
@@ -283,7 +283,7 @@ class Submission:
             refused = [Removed((task.id,)) for _, task, answer in news if isinstance(answer, Refused | Busy)]
             at = self._world.clock.now()
             try:
-                state = self._journal.write(*[Submitted(id, remote, at) for id, remote in unwritten.items()], *refused)
+                state = self._journal.write(*self._begun_at(at, unwritten), *refused)
                 unwritten = {id: remote for id, remote in unwritten.items() if not _knows(state, id, remote)}
                 trouble = None
             except (OSError, RunnerError) as error:
@@ -298,6 +298,13 @@ class Submission:
                 self._sent[item.spec] = self._sent.get(item.spec, 0) + 1
             if not isinstance(answer, str):
                 self._trouble(item, answer, "the start")
+
+    def _begun_at(self, at: float, started: Mapping[str, str]) -> list[StateEvent]:
+        """That they were started, and, of those that only this run goes on with, that it does."""
+        tasks = [self._journal.state.tasks[id] for id in started if id in self._journal.state.tasks]
+        ours = [task.id for task in tasks if self._world.parks and needs_us(self._world, task.provider)]
+        events: list[StateEvent] = [Submitted(id, remote, at) for id, remote in started.items()]
+        return [*events, *([claim(self._world, ours)] if ours else [])]
 
     def _as_they_come(self, left: set[Future[str]]) -> Iterator[set[Future[str]]]:
         """Calls as they end.  Asked to stop, it waits a little longer; those left behind stay Staged."""
@@ -423,26 +430,3 @@ def _bound(resolved: Resolved, requests: int) -> int | None:
     if tokens is None or tokens.output is None:
         return None
     return -(-(tokens.input + tokens.output) * requests // resolved.demand.submit)
-
-
-class _Heartbeat:
-    """Renews this run's claims while it lives."""
-
-    def __init__(self, world: World, journal: Journal) -> None:
-        self._world = world
-        self._journal = journal
-        self._done = Event()
-        self._thread = Thread(target=self._beat, name="heartbeat", daemon=True)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-
-    def _beat(self) -> None:
-        while not self._done.wait(LEASE / 3):
-            state = self._journal.state
-            if any(task.claim and task.claim.by == self._world.who for task in state.tasks.values()):
-                with suppress(RunnerError, OSError):  # the next beat tries again
-                    self._journal.write(Renewed(self._world.who, self._world.clock.now() + LEASE))

@@ -85,6 +85,9 @@ class Task:
     """When its results go away, as the provider spells it."""
     retryable: bool = True
     """Of a task that failed whole: whether sending the same bytes again may help."""
+    parked: tuple[str, ...] = ()
+    """Blobs of what came so far, of a task that one machine asks and others may have to take over."""
+    parked_bytes: int = 0
     collected_at: float | None = None
     results: str = ""
     """Blob of the raw results, as they came."""

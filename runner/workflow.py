@@ -18,6 +18,7 @@ from runner.apply import Apply
 from runner.edge.files import write_atomic
 from runner.edge.world import World
 from runner.errors import LimitExceeded, RunnerError, StalePlan
+from runner.heartbeat import Heartbeat
 from runner.journal import Journal
 from runner.limits import Limits
 from runner.outcome import Outcome
@@ -70,8 +71,6 @@ def prepare(world: World, specs: Sequence[Spec], state: State, request: Request)
     Errors are handed back, so that apply can still collect what others have paid for.
     """
     chosen = select(specs, request.select, allow_none="no_specs" in request.allow)
-    if not specs and "no_specs" not in request.allow:
-        _check_emptiness(world, state)
     names = frozenset(spec.name for spec in chosen) if request.select else None
 
     lent = {id for name in names or () for id in _needs(state, name)}
@@ -109,17 +108,6 @@ def _parked(world: World, state: State, demands: Sequence[Demand]) -> frozenset[
 def _needs(state: State, name: str) -> tuple[str, ...]:
     known = state.batches.get(name)
     return known.covered.needs if known and known.covered else ()
-
-
-def _check_emptiness(world: World, state: State) -> None:
-    """A folder without specs may be a mistake, such as a wrong path, and would cancel or orphan all that runs."""
-    running = sorted({task.batch for task in state.tasks.values() if task.on_its_way})
-    if running:
-        raise RunnerError(
-            f"there is no spec in {world.project.specs}, and tasks of {', '.join(running[:8])} are on their way",
-            hint="Put the specs back; or, if they are meant to be gone:",
-            commands=["runner apply --allow no_specs=1"],
-        )
 
 
 def select(specs: Sequence[Spec], patterns: Sequence[str], *, allow_none: bool = False) -> list[Spec]:
@@ -218,8 +206,9 @@ def carry_out(
     if plan.over:
         apply.outcome.errors.append(over_error(plan))
     try:
-        apply.once()
-        apply.until_quiet(all=wait)
+        with Heartbeat(world, journal):
+            apply.once()
+            apply.until_quiet(all=wait)
     finally:
         apply.rest()
     return apply.finish()

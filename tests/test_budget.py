@@ -177,20 +177,6 @@ def test_an_input_without_rows(project: Project) -> None:
     assert project.statuses() == ["succeeded"] * ROWS
 
 
-def test_a_folder_that_lost_its_specs(tmp_path: Path) -> None:
-    """While something is on its way, and would be cancelled, a person is asked first."""
-    project = Project(tmp_path, {"demo": {"type": "simulator", "speed": 0.001}})
-    project.spec("job", ROWS, on_remove="cancel")
-    project.apply()
-    (tmp_path / "specs/job.yaml").unlink()
-    for command in (("plan",), ("apply", "--yes")):
-        refused = project.call(*command)
-        assert refused.code == 1
-        assert "there is no spec in specs, and tasks of job are on their way" in refused.err
-    plan = project.plan("--allow", "no_specs=1")
-    assert [change["reason"][:20] for change in plan["changes"]] == ["its spec was removed"]
-
-
 # ---- held back -----------------------------------------------------------------------------------------------------
 
 

@@ -129,7 +129,8 @@ def until(true: Callable[[], bool]) -> None:
 @pytest.mark.parametrize("call", ["stage", "start"])
 def test_a_claim_is_renewed_while_its_holder_lives(call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An upload, or a start, that takes several leases: another machine's run leaves the task alone all the while."""
-    monkeypatch.setattr("runner.submit.LEASE", LEASE)
+    for module in ("submit", "heartbeat"):
+        monkeypatch.setattr(f"runner.{module}.LEASE", LEASE)
     clock = Hand()
     with Simulator(tmp_path / "simulator", clock=clock.now) as simulator, ExitStack() as closing:
         files = Project(tmp_path / "project", {"demo": Served(simulator.url).provider()})

@@ -270,7 +270,11 @@ def test_select_touches_nothing_else(project: Project) -> None:
 
 
 def test_a_saved_plan_is_applied_as_it_is(project: Project) -> None:
-    """`plan --out FILE`, then `apply FILE`, without --yes: exactly what was reviewed, and once."""
+    """`plan --out FILE`, then `apply FILE`, without --yes: exactly what was reviewed, and once.
+
+    It shows a prompt of each spec to whoever reviews it, unless `blobs: {prompts: drop}` says not to.
+    """
+    project.configure(blobs={"prompts": "drop"})
     project.spec("a", rows=2)
     project.spec("b", rows=2)
     file = str(project.root / "plan.json")

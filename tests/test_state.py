@@ -23,6 +23,7 @@ from runner.state import (
     BatchState,
     Begun,
     Checked,
+    Claimed,
     Collected,
     Coverage,
     Covered,
@@ -31,6 +32,7 @@ from runner.state import (
     Forgiven,
     Lift,
     Lifted,
+    Parked,
     Pin,
     Pinned,
     Publication,
@@ -161,6 +163,17 @@ def folded() -> Iterator[tuple[str, State, Event, State]]:
         Lifted(replace(lift, at=99.0)),
         replace(STATE, lifts=(*many[1:], replace(lift, at=99.0))),
     )
+    yield "claimed", having(open_), Claimed(("t-1", "gone"), "m", 9.0), having(replace(open_, claim=Claim("m", 9.0)))
+    yield "claimed once it is home", having(home), Claimed(("t-1",), "m", 9.0), having(home)
+    held_open = replace(open_, claim=CLAIM)
+    yield "let go", having(held_open), Renewed(CLAIM.by, 0.0), having(open_)
+    parked = replace(open_, parked=("b-1",), parked_bytes=5)
+    yield "parked", having(open_), Parked("t-1", "b-1", 5), having(parked)
+    yield "parked again, its reply lost", having(parked), Parked("t-1", "b-1", 5), having(parked)
+    more_of_it = replace(parked, parked=("b-1", "b-2"), parked_bytes=9)
+    yield "parked further", having(parked), Parked("t-1", "b-2", 9), having(more_of_it)
+    yield "parked once it is home", having(home), Parked("t-1", "b-1", 5), having(home)
+    yield "parked once it is gone", having(open_), Parked("gone", "b-1", 5), having(open_)
     yield "stopping", having(open_), Stopping(("t-1", "gone")), hearing
     yield "stopped with its batch", STATE, Stopped((), "cancelled", ("a",)), held
     late = having(replace(open_, stopped="gave_up"))

@@ -93,6 +93,10 @@ def test_every_field_is_kept_when_it_differs() -> None:
         "tokens": (5, 6),
         "cost": 0.0,
         "currency": "CNY",
+        "price": (0.1, 0.2),
+        "bound": 7,
+        "parked": ("z",),
+        "parked_bytes": 8,
         "stopped": "cancelled",
         "stopping": True,
         "forgiven": "all",
@@ -105,6 +109,8 @@ def test_every_field_is_kept_when_it_differs() -> None:
         "progress": [3, 2, None],
         "counts": [1, 2, 0],
         "tokens": [5, 6],
+        "price": [0.1, 0.2],
+        "parked": ["z"],
     }
 
 

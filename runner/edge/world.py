@@ -51,6 +51,11 @@ class World:
         """What specs may read of the project's folder."""
 
     @property
+    def parks(self) -> bool:
+        """Whether other machines share the state, and may have to take over what only this one has."""
+        return self.project.state_folder is None
+
+    @property
     def cache(self) -> Path:
         return self.root / ".runner"
 

@@ -214,7 +214,7 @@ def test_a_folder_that_became_a_link_after_the_plan(project: Project, tmp_path: 
 
 
 @pytest.mark.parametrize("change", [{"output": {"path": "kept/x.jsonl"}}, {"input": {"path": "kept/blobs/x.jsonl"}}])
-def test_a_folder_of_blobs_is_as_private_as_the_state(project: Project, change: dict[str, Any]) -> None:
+def test_a_folder_of_blobs_is_as_private_as_the_state(project: Project, change: dict[str, dict[str, str]]) -> None:
     """Where `blobs:` names a folder of its own in the project, no spec reads or writes in it."""
     project.configure(blobs={"store": "kept"})
     project.write("kept/blobs/x.jsonl", '{"id": 1, "q": "?"}\n')

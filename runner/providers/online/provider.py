@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.edge.http import Http, Reply, judge_status
-from runner.errors import Refused, RunnerError
+from runner.errors import Elsewhere, Refused, RunnerError
 from runner.model import Catalogue, Offer
 from runner.project import ProviderConfig, SecretRef
 from runner.provider import (
@@ -153,8 +153,9 @@ class Online:
 
     def cancel(self, job: Job) -> bool:
         queue = self._queue(job)
-        if queue.exists:
-            queue.cancel()
+        if not queue.exists:
+            raise self._elsewhere(job)
+        queue.cancel()
         return True
 
     def _is_asked(self, job: Job, queue: Queue) -> bool:
@@ -164,8 +165,8 @@ class Online:
     def _queue(self, job: Job) -> Queue:
         return Queue(self._folder, job.task)
 
-    def _elsewhere(self, job: Job) -> Refused:
-        return Refused(
+    def _elsewhere(self, job: Job) -> Elsewhere:
+        return Elsewhere(
             f"the queue of task {job.task} is not on this machine",
             where=str(self._folder),
             hint="Apply where it was begun, or let its requests be asked, and paid, again.",
