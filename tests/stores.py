@@ -24,6 +24,11 @@ PADDING = "x" * 300_000
 """What makes a document so large that it cannot be written at once."""
 
 
+def rounds(kind: str) -> int:
+    """How often each of five writers writes in a race: a push is a dozen processes.  `benchmarks.races` has no mercy."""
+    return {"git": 4, "git-http": 3}.get(kind, 10)
+
+
 def spawn(kind: str, folder: Path) -> subprocess.Popen[str]:
     """Another process that is ready to write, and begins when told."""
     process = subprocess.Popen(
