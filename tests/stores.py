@@ -25,7 +25,7 @@ PADDING = "x" * 300_000
 
 
 def rounds(kind: str) -> int:
-    """How often each of five writers writes in a race: a push is a dozen processes.  `benchmarks.races` has no mercy."""
+    """How often each of five writers writes in a race: a push is a dozen processes.  `benchmarks.races` does more."""
     return {"git": 4, "git-http": 3}.get(kind, 10)
 
 
