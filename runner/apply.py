@@ -175,8 +175,7 @@ class Apply:
             with suppress(RunnerError, OSError):  # it only tells how far they came
                 before = self._journal.state
                 news = refresh(self._world, before, only=lambda task: task.provider in worked)
-                self._journal.write(*_news(before, news.events))
-                self._parking.leave()
+                self._journal.write(*_news(before, news.events), *self._parking.last_words())
 
     def finish(self) -> Outcome:
         """Count rows, and name what only a person can settle."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from runner.edge.files import Spooled
 from runner.edge.world import World
 from runner.errors import ProviderError
 from runner.heartbeat import LEASE
@@ -58,43 +59,49 @@ class Parking:
     def park(self) -> None:
         """Put answers where others find them, every few minutes."""
         if self._world.parks and self._world.clock.now() - self._parked_at >= EVERY:
-            self._park()
+            self._parked_at = self._world.clock.now()
+            self._journal.write(*self._parts())
 
-    def leave(self) -> None:
-        """Put all answers there, and let others go on."""
-        if self._world.parks and any(map(self._is_held, self._journal.state.tasks.values())):
-            self._park()
-            self._journal.write(Renewed(self._world.who, 0.0))
+    def last_words(self) -> list[Event]:
+        """What puts all answers there, and lets others go on: one write, since who is asked to stop has few seconds."""
+        if not self._world.parks or not self._held():
+            return []
+        return [*self._parts(), Renewed(self._world.who, 0.0)]
 
-    def _park(self) -> None:
-        self._parked_at = self._world.clock.now()
-        held = [task for task in self._journal.state.tasks.values() if self._is_held(task) and task.phase == OPEN]
-        self._journal.write(*self._parts(held))
+    def _held(self) -> list[Task]:
+        return [task for task in self._journal.state.tasks.values() if self._is_held(task)]
 
-    def _parts(self, tasks: Iterable[Task]) -> list[Event]:
-        """What each was answered since the last time."""
-        events: list[Event] = []
-        for task in tasks:
-            spooled, seen = self._world.store.spool(), 0
+    def _parts(self) -> list[Event]:
+        """What each open task was answered since the last time."""
+        return [part for task in self._held() if task.phase == OPEN and (part := self._part(task)) is not None]
 
-            def keep(data: bytes, spooled=spooled, before=task.parked_bytes) -> None:  # type: ignore[no-untyped-def]
-                nonlocal seen
-                if seen + len(data) > before:
-                    spooled.write(data[max(0, before - seen) :])
-                seen += len(data)
-
-            try:
-                self._world.providers[task.provider].results(job_of(task), keep)
-                if seen > task.parked_bytes:
-                    events.append(Parked(task.id, self._world.store.adopt(spooled), seen))
-            except ProviderError:
-                continue  # its queue is not here any more: there is nothing to be put anywhere
-            finally:
-                spooled.drop()
-        return events
+    def _part(self, task: Task) -> Parked | None:
+        rest = _Rest(self._world.store.spool(), task.parked_bytes)
+        try:
+            self._world.providers[task.provider].results(job_of(task), rest.write)
+            if rest.seen <= task.parked_bytes:
+                return None
+            return Parked(task.id, self._world.store.adopt(rest.spooled), rest.seen)
+        except ProviderError:
+            return None  # its queue is not here any more: there is nothing to be put anywhere
+        finally:
+            rest.spooled.drop()
 
     def _is_held(self, task: Task) -> bool:
         return task.claim is not None and task.claim.by == self._world.who and needs_us(self._world, task.provider)
+
+
+class _Rest:
+    """Keeps what comes after the first ``skip`` bytes."""
+
+    def __init__(self, spooled: Spooled, skip: int) -> None:
+        self.spooled = spooled
+        self.seen = 0
+        self._skip = skip
+
+    def write(self, data: bytes) -> None:
+        self.spooled.write(data[max(0, self._skip - self.seen) :])
+        self.seen += len(data)
 
 
 def claim(world: World, ids: Iterable[str]) -> Claimed:

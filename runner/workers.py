@@ -12,6 +12,8 @@ from runner.task import Task
 
 LAST_WORDS = 4.0
 """Seconds that questions in flight may still take once a run ends."""
+LAST_WORDS_FAR = 2.5
+"""The same where the answers have to be sent away yet: GitHub gives 7.5 s between SIGINT and SIGTERM."""
 
 
 def needs_us(world: World, provider: str) -> bool:
@@ -48,7 +50,7 @@ class Workers:
     def rest(self) -> None:
         """Ask nothing more; every answer is on disk on return."""
         for worker in self._busy.values():
-            worker.rest(LAST_WORDS)
+            worker.rest(LAST_WORDS_FAR if self._world.parks else LAST_WORDS)
 
     def _worker(self, name: str) -> Worker:
         return cast(Worker, self._world.providers[name])
