@@ -222,7 +222,7 @@ class Apply:
 
     def _collect(self, due: Callable[[Task], bool] = _any) -> None:
         ended = [task for task in self._tasks(ENDED) if task.id not in self._refused and due(task)]
-        tasks = [task for task in ended if not is_claimed(self._world, task)]
+        tasks = [task for task in ended if not (self._world.parks and is_claimed(self._world, task))]
         events: list[Event] = []
         try:
             with closing(as_they_come(self._fetch, tasks, at_once=_AT_ONCE)) as calls:

@@ -59,7 +59,7 @@ def refresh(world: World, state: State, *, offline: bool = False, only: Callable
     news = News()
     asked: list[Task] = []
     for task in filter(only, state.tasks.values()):
-        if task.on_its_way and is_claimed(world, task):
+        if (task.phase in (BEGUN, STAGED) or world.parks) and task.on_its_way and is_claimed(world, task):
             news.busy[task.id] = task.claim.by.rpartition("/")[0] if task.claim else ""
         elif task.phase == BEGUN:
             events.append(Voided(task.id, "it never left"))

