@@ -180,7 +180,7 @@ def git_http(root: Path) -> Iterator[GitHttp]:
         def handle_call(self) -> None:
             parts = urlsplit(self.path)
             data = self._whole_body()
-            if served.key and self.headers.get("authorization") != served.key:
+            if served.key and self.headers.get_all("authorization") != [served.key]:
                 return self.answer(401, b"", WWW_Authenticate='Basic realm="git"')
             fate = served.fate(parts.path)
             if fate == "before":

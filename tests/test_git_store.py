@@ -258,6 +258,36 @@ def test_the_projects_credentials_are_used_and_not_told(
     assert "c29tZWJvZHk6c2VjcmV0LXRva2Vu" not in repr(commands)
 
 
+def test_what_a_person_has_configured_is_sent_once(
+    clone: Path, served: GitHttp, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A header of the person's own configuration holds in any repository, and is not handed on beside."""
+    served.key = "Basic c29tZWJvZHk6c2VjcmV0LXRva2Vu"
+    git(clone, "remote", "set-url", "origin", f"{served.url}/remote.git")
+    config = tmp_path / "gitconfig"
+    config.write_text(f'[http "{served.url}/"]\n\textraheader = AUTHORIZATION: {served.key}\n')
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
+    store = opened(clone, "git:batch-state")
+    store.swap(store.read(), document(1))
+    assert store.read() == document(1)
+
+
+def test_the_cache_is_packed(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long-lived machine does not keep each write as four files for ever."""
+    monkeypatch.setattr("runner.edge.stores.git._LOOSE", 20)
+    store = opened(clone, "git:batch-state")
+    for serial in range(1, 12):
+        store.swap(document(serial - 1) if serial > 1 else None, document(serial))
+    (repository,) = (clone / ".runner/cache/git").iterdir()
+    assert loose(repository) > 30
+    assert opened(clone, "git:batch-state").read() == document(11)
+    assert loose(repository) < 10
+
+
+def loose(repository: Path) -> int:
+    return sum(1 for _ in repository.glob("objects/??/*"))
+
+
 def test_a_user_in_the_address_of_origin_is_not_told(clone: Path, tmp_path: Path) -> None:
     """A token that somebody wrote into the remote's URL appears in no error."""
     git(clone, "remote", "set-url", "origin", "http://somebody:secret-token@127.0.0.1:9/remote.git")

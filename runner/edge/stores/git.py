@@ -39,6 +39,10 @@ _PATIENCE = 120.0
 _MOMENT = 2.0
 """Seconds within which git is done with what it does under a lock."""
 _HANDED_ON = re.compile(r"^(https?|credential|url|ssh|core\.sshcommand|remote\.origin)\b", re.IGNORECASE)
+_OURS = ("local", "worktree", "command")
+"""Scopes of configuration that do not reach into another repository by themselves."""
+_LOOSE = 2_000
+"""Objects from which on the cache is packed: each write makes four or five."""
 _HERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR", "GIT_NAMESPACE")
 """What a hook's environment says of the repository that it runs in."""
 _BRANCH = re.compile(r"(?!.*(\.\.|//|@\{|\.lock$|\.lock/|/\.|\.$|/$))[A-Za-z0-9_][A-Za-z0-9._/-]{0,199}")
@@ -98,6 +102,7 @@ class GitBranch:
         self._document: bytes | None = None
         self._queued: dict[str, str] = {}
         """Objects of blobs by path that are in no commit yet."""
+        self._packed = False
         self._files: dict[str, frozenset[str]] = {}
         """Paths by commit."""
 
@@ -185,6 +190,11 @@ class GitBranch:
     def _ref(self) -> str:
         return f"refs/heads/{self._address.branch}"
 
+    @property
+    def _here(self) -> str:
+        """Where the cache keeps it."""
+        return f"refs/runner/{self._address.branch}"
+
     def _look(self) -> None:
         """Learn where the branch is, and have what it holds."""
         for _ in range(5):
@@ -211,8 +221,7 @@ class GitBranch:
             with suppress(RunnerError):
                 self._git("cat-file", "-e", f"{tip}^{{tree}}")
                 return True
-            here = "refs/runner/" + self._address.branch
-            fetch = ("fetch", "--quiet", "--no-tags", "--depth=1", "--", self._url, f"+{self._ref}:{here}")
+            fetch = ("fetch", "--quiet", "--no-tags", "--depth=1", "--", self._url, f"+{self._ref}:{self._here}")
             try:
                 self._git(*fetch)
             except RunnerError as error:
@@ -220,7 +229,7 @@ class GitBranch:
                     raise
                 self._unlock()
                 self._git(*fetch)
-            return self._git("rev-parse", here).strip() == tip
+            return self._git("rev-parse", self._here).strip() == tip
 
     def _unlock(self) -> None:
         """Take away what a git that was killed has locked.  One that still lives gets a moment to finish."""
@@ -254,6 +263,7 @@ class GitBranch:
             if isinstance(error, OutOfReach) or not _TURNED_AWAY.search(error.message):
                 raise
             raise Conflict from None
+        self._git("update-ref", self._here, commit)  # what is reachable is packed, and not kept one by one
         if parent in self._files:
             self._files = {commit: self._files[parent] | objects.keys()}
         self._tip = commit
@@ -287,11 +297,18 @@ class GitBranch:
 
     @cached_property
     def _environ(self) -> dict[str, str]:
-        """How the project reaches remotes, and nothing of where git is called from."""
-        found = _run(["git", "-C", str(self._project), "config", "--list", "--includes", "-z"], {})
-        pairs = [entry.partition("\n")[::2] for entry in found.stdout.decode(errors="surrogateescape").split("\0")]
+        """How the project reaches remotes, and nothing of where git is called from.
+
+        What the machine's or the person's own configuration says holds in any repository: a header that is given twice
+        would be sent twice.
+        """
+        found = _run(["git", "-C", str(self._project), "config", "--list", "--includes", "--show-scope", "-z"], {})
+        told = found.stdout.decode(errors="surrogateescape").split("\0")
+        pairs = [
+            entry.partition("\n")[::2] for scope, entry in zip(told[::2], told[1::2], strict=False) if scope in _OURS
+        ]
         settings = [(key, value) for key, value in pairs if _HANDED_ON.match(key)]
-        settings += [("gc.auto", "0"), ("commit.gpgsign", "false"), ("push.followtags", "false")]
+        settings += [("gc.auto", "0"), ("push.followtags", "false")]
         environ = {"GIT_CONFIG_COUNT": str(len(settings))}
         for at, (key, value) in enumerate(settings):
             environ |= {f"GIT_CONFIG_KEY_{at}": key, f"GIT_CONFIG_VALUE_{at}": value}
@@ -322,9 +339,18 @@ class GitBranch:
         self._made()
         return ["git", f"--git-dir={self._repository}", *args]
 
+    def _pack(self) -> None:
+        """Pack the cache where earlier runs have left many objects, each in a file of its own."""
+        count = self._call(["count-objects"]).stdout.partition(b" ")[0]
+        if count.isdigit() and int(count) > _LOOSE:
+            self._call(["gc", "--quiet"])
+
     def _made(self) -> None:
         """The repository is there.  `git init` of one that is changes nothing."""
         if (self._repository / "HEAD").exists():
+            if not self._packed:
+                self._packed = True
+                self._pack()
             return
         make_folder(self._repository)
         done = _run(["git", "init", "--quiet", "--bare", "--", str(self._repository)], {})
