@@ -77,11 +77,12 @@ class Apply:
         deadline: float | None = None,
         submits: bool = True,
         resubmits: bool = True,
+        collects: bool = False,
         limits: Limits,
         allow: Mapping[str, float] | None = None,
     ) -> None:
-        """``deadline``: when `--timeout` is over (Unix seconds).  ``submits``: false over a limit.  ``allow``: what of
-        ``limits`` was lifted for this run, by name.
+        """``deadline``: when `--timeout` is over (Unix seconds).  ``submits``: false over a limit.  ``collects``:
+        do only what takes no approval.  ``allow``: what of ``limits`` was lifted for this run, by name.
 
         ``resubmits``: a start that turns out not to have happened is made again in this run, which an approval by
         digest does not cover.
@@ -96,6 +97,7 @@ class Apply:
         self._deadline = deadline
         self._submits = submits
         self._resubmits = submits and resubmits
+        self._collects = collects
         self._limits = limits
         self._allow = allow or {}
         self._left: set[str] = set()
@@ -123,7 +125,7 @@ class Apply:
         """Interrupted starts that were looked for, and that the looking did not settle."""
         self._judges = {name: judge_for(one.batch.spec.schema) for name, one in self._holdings}
         self.outcome = Outcome(plan, list(plan.changes), ["waiting"] * len(plan.changes), [""] * len(plan.changes))
-        self.outcome.partial = options.sample is not None
+        self.outcome.partial = options.sample is not None or collects
         self.outcome.suspended = {name for name, one in self._holdings if one.held is Held.SUSPENDED}
         self._publishing = Publishing(world, journal, self._holdings, self.outcome)
 
@@ -157,8 +159,9 @@ class Apply:
             if self._is_over():
                 self.outcome.timed_out = True
                 return
-            self._workers.work(self._parking.ours(self._wanted()))
-            self._parking.park()
+            if not self._collects:
+                self._workers.work(self._parking.ours(self._wanted()))
+                self._parking.park()
             self._tell_waiting()
             pause = self._pause()
             self._world.clock.sleep(min(pause, self._deadline - now) if self._deadline else pause, self._world.stop)
@@ -285,7 +288,7 @@ class Apply:
         now = self._world.clock.now()
         tasks = [task for task in self._tasks(OPEN) if task.id not in self._asked_to_stop]
         late = {task.id for task in tasks if gave_up(task, now) and not task.stopped}
-        planned = {change.task for change in self.outcome.plan.of(Action.CANCEL)}
+        planned = set() if self._collects else {change.task for change in self.outcome.plan.of(Action.CANCEL)}
         heard = []
         for task in tasks:
             can = task.provider in self._world.providers and self._world.providers[task.provider].traits.cancels
@@ -456,6 +459,7 @@ class Apply:
     def _is_hopeless(self, task: Task) -> bool:
         """On its way, and nothing that this run could wait for."""
         silent = task.id in self._refused or task.provider in self._mute
+        silent = silent or (self._collects and needs_us(self._world, task.provider))
         late = task.stopped == "gave_up" and not needs_us(self._world, task.provider)  # what is ours stops at once
         return silent or late or self._is_unresolved(task)
 

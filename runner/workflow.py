@@ -183,8 +183,12 @@ def carry_out(
     wait: bool,
     timeout: float | None,
     resubmits: bool = True,
+    collects: bool = False,
 ) -> Outcome:
-    """Apply an approved plan.  Over a limit, everything but the submits is done, and LimitExceeded is in the errors."""
+    """Apply an approved plan.  Over a limit, everything but the submits is done, and LimitExceeded is in the errors.
+
+    ``collects``: do only what takes no approval; nothing is submitted, and nothing that runs is stopped.
+    """
     plan = prepared.plan
     deadline = None if timeout is None else world.clock.now() + timeout
     apply = Apply(
@@ -197,13 +201,14 @@ def carry_out(
         selected=prepared.selected,
         options=request.options,
         deadline=deadline,
-        submits=not plan.over and not prepared.errors,
+        submits=not plan.over and not prepared.errors and not collects,
         resubmits=resubmits,
+        collects=collects,
         limits=request.limits(world),
         allow=request.allow,
     )
     apply.outcome.errors += prepared.errors
-    if plan.over:
+    if plan.over and not collects:
         apply.outcome.errors.append(over_error(plan))
     try:
         with Heartbeat(world, journal):

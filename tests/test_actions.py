@@ -48,7 +48,7 @@ if os.environ.get("STAND_IN_STAYS"):
     time.sleep(60)
 if sys.argv[3] != "validate":
     with open(os.environ["GITHUB_OUTPUT"], "a", encoding="utf-8") as file:
-        file.write("digest=sha256:abc\\nrequests=3\\ncost=1.5\\nchanges=2\\npending=4\\nfailed=1\\n")
+        file.write("digest=sha256:abc\\nrequests=3\\ncost=1.5\\nchanges=true\\nover=false\\napproval=true\\npending=4\\nfailed=1\\n")
 wanted = os.environ.get("STAND_IN_FAILS", "")
 sys.exit(int(os.environ.get("STAND_IN_CODE", 0)) if not wanted or wanted in sys.argv else 0)
 """
@@ -98,9 +98,11 @@ def test_plan_validates_and_plans_offline(bench: Bench) -> None:
     assert outputs == {
         "plan": str(bench.work / "runner-plan/plan.json"),
         "digest": "sha256:abc",
-        "changes": "2",
+        "changes": "true",
         "requests": "3",
         "cost": "1.5",
+        "approval": "true",
+        "over": "false",
     }
 
 
@@ -164,6 +166,8 @@ def test_apply_without_an_approval_is_not_yes(bench: Bench) -> None:
     assert bench.argv == ["-C", ".", "apply", "--expect="]
     bench.action("apply", {"unapproved": "true"})
     assert bench.argv == ["-C", ".", "apply", "--yes"]
+    bench.action("apply", {"collect": "true"})
+    assert bench.argv == ["-C", ".", "apply", "--collect"]
 
 
 def test_the_real_runner_refuses_an_empty_digest(tmp_path: Path) -> None:
@@ -196,11 +200,15 @@ def test_sigint_reaches_runner(bench: Bench) -> None:
 
 
 def test_apply_carries_out_the_plan_before_it(bench: Bench) -> None:
-    """The digest goes from one job to the other; both see the same specs, and only they see the key."""
+    """The digest goes from one job to the other; both see the same specs, and only they see the key.
+
+    What has finished is collected first, whoever approves what.
+    """
     inputs = {"select": "a-*\nb", "allow": "cost=80", "timeout": "50m"}
     secrets = {"WANQING_API_KEY": "key-1"}
     outputs = bench.job("apply.yml", "plan", inputs=inputs, secrets=secrets)
-    assert outputs == {"digest": "sha256:abc", "requests": "3"}
+    assert outputs == {"digest": "sha256:abc", "approval": "true", "over": "false"}
+    assert bench.calls[0]["argv"][2:] == ["apply", "--collect", "--select=a-*", "--select=b", "--allow=cost=80"]
     assert bench.argv[-3:] == ["--select=a-*", "--select=b", "--allow=cost=80"]
     needs = {"plan": {"outputs": outputs}}
     assert bench.job("apply.yml", "apply", inputs=inputs, secrets=secrets, needs=needs) == {

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from helpers import Project, Served, finished, serving, spawn
 
+from benchmarks.faults.places import provider
 from runner.connect import connect
 from runner.journal import Journal
 from runner.load import load
@@ -226,3 +227,47 @@ def test_the_digest_knows_nothing_of_it(project: Project) -> None:
     hold(project, "suspend", on=True)
     hold(project, "suspend", on=False)
     assert project.plan()["digest"] == before
+
+
+# ---- what takes no approval ------------------------------------------------------------------------------------------
+
+
+def test_collecting_alone(project: Project) -> None:
+    """`apply --collect` asks nobody: it brings home and publishes what has finished, and submits nothing."""
+    project.apply()
+    project.spec("more", 3)
+    done = project.call("apply", "--collect", "--wait", "--json")
+    assert done.code == 0, done
+    assert {change["spec"]: change["outcome"] for change in done.json["changes"] if change["action"] == "submit"} == {
+        "more": "skipped"
+    }
+    assert project.statuses() == ["succeeded"] * ROWS
+    assert project.bill()["requests"] == ROWS
+    project.finish()
+    assert project.bill()["requests"] == ROWS + 3
+
+
+def test_collecting_alone_stops_nothing(tmp_path: Path, server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task whose spec is gone runs on until an apply that was approved."""
+    monkeypatch.setenv("FAULTS_KEY", "key-0")
+    server.faults({"on": "task", "do": "never-end"})
+    project = Project(tmp_path, {"demo": {**provider("openai-openai", server.url), "max_requests": ROWS}})
+    project.spec("job", ROWS, on_remove="cancel", model="mi-9")
+    project.apply()
+    (tmp_path / "specs/job.yaml").unlink()
+    assert project.call("apply", "--collect").code == 0
+    (task,) = project.state()["tasks"].values()
+    assert (task["phase"], "stopped" in task) == ("open", False)
+    project.apply()
+    (task,) = project.state()["tasks"].values()
+    assert task["stopped"] == "cancelled"
+    server.faults()
+
+
+def test_collecting_is_not_held_back_by_a_limit(project: Project) -> None:
+    """Over a limit it ends as if there were none: nothing was to be submitted."""
+    project.apply()
+    project.configure(limits={"requests": 1})
+    project.spec("more", 3)
+    assert project.call("apply", "--collect", "--wait").code == 0
+    assert project.statuses() == ["succeeded"] * ROWS

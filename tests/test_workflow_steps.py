@@ -48,7 +48,7 @@ def project(tmp_path: Path) -> Project:
     return project
 
 
-UNKNOWN = dict.fromkeys(("changes", "requests", "cost", "digest", "pending", "failed"), "")
+UNKNOWN = dict.fromkeys(("changes", "requests", "cost", "approval", "over", "digest", "pending", "failed"), "")
 
 
 def test_a_plan_and_an_apply(project: Project, step: Step) -> None:
@@ -59,6 +59,8 @@ def test_a_plan_and_an_apply(project: Project, step: Step) -> None:
         "changes": "true",
         "requests": "3",
         "cost": cost,
+        "approval": "true",
+        "over": "false",
         "digest": digest,
         "pending": "0",
         "failed": "0",
@@ -71,6 +73,8 @@ def test_a_plan_and_an_apply(project: Project, step: Step) -> None:
         "changes": "true",
         "requests": "3",
         "cost": cost,
+        "approval": "true",
+        "over": "false",
         "digest": digest,
         "pending": "0",
         "failed": "0",
@@ -80,6 +84,8 @@ def test_a_plan_and_an_apply(project: Project, step: Step) -> None:
         "changes": "false",
         "requests": "0",
         "cost": "0",
+        "approval": "false",
+        "over": "false",
         "digest": nothing,
         "pending": "0",
         "failed": "0",
@@ -230,4 +236,4 @@ def test_the_cost_for_a_program(costs: list[Cost | None], told: str) -> None:
     """Amounts without separators, by currency; empty where any is unknown; never a second line."""
     report = Report("plan", Review.of(a_plan([a_submit(cost=cost) for cost in costs])))
     assert report.outputs().split("\n")[2] == f"cost={told}"
-    assert report.outputs().count("\n") == 6
+    assert report.outputs().count("\n") == 8

@@ -92,12 +92,12 @@ def test_every_job_ends(name: str, job: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=named)
 def test_rights_are_given_job_by_job(path: Path) -> None:
-    """Nothing by default; only the job that applies takes its caller's, which say where the state lies."""
+    """Nothing by default; only the jobs that collect and apply take their caller's, which say where the state lies."""
     document = load(path)
     without = [name for name, job in document["jobs"].items() if "permissions" not in job]
     if path == GITHUB / "workflows/apply.yml":
         assert "permissions" not in document
-        assert without == ["apply"]
+        assert without == ["plan", "apply"]
     else:
         assert document["permissions"] == {}
         assert without == []
@@ -137,15 +137,20 @@ def test_the_comment_finds_the_plans_artifact() -> None:
     ]
     (down,) = [step["with"] for _, step in steps() if "download-artifact" in step.get("uses", "")]
     (read,) = [step["with"] for _, step in steps() if step.get("uses", "").endswith("actions/comment")]
-    assert down["name"] == up["name"]
+    names = [
+        evaluate(text.removeprefix("${{").partition("}}")[0], {"inputs": {"name": name}})
+        for text in (up["name"], down["name"])
+        for name in ("runner", "")
+    ]
+    assert names == ["runner", "", "runner", "runner"]
     assert read["plan"] == f"{down['path']}/plan.json"
 
 
 def test_an_apply_is_never_cut_off_or_dropped() -> None:
     """One that runs is not cancelled, and none that waits is thrown away."""
-    job = load(GITHUB / "workflows/apply.yml")["jobs"]["apply"]
-    assert job["concurrency"]["cancel-in-progress"] is False
-    assert job["concurrency"]["queue"] == "max"
+    for job in load(GITHUB / "workflows/apply.yml")["jobs"].values():
+        assert job["concurrency"]["cancel-in-progress"] is False
+        assert job["concurrency"]["queue"] == "max"
     for path in WORKFLOWS:
         assert "concurrency" not in load(path)
 
@@ -156,22 +161,40 @@ def test_the_secrets_are_those_of_both_steps_and_of_the_page() -> None:
     declared = document["on"]["workflow_call"]["secrets"].keys()
     for name in ("plan", "apply"):
         environ = [step["env"] for step in document["jobs"][name]["steps"] if "env" in step]
-        assert environ == [{key: f"${{{{ secrets.{key} }}}}" for key in declared}]
+        assert environ
+        assert all(one == {key: f"${{{{ secrets.{key} }}}}" for key in declared} for one in environ)
     page = (ROOT / "docs/gitops.md").read_text("utf-8")
     sentence = re.search(r"`apply.yml` knows (.*?); use", page, re.DOTALL)
     assert sentence
     assert re.findall(r"`(\w+)`", sentence[1]) == list(declared)
 
 
-@pytest.mark.parametrize(("requests", "where"), [("0", "batch-collect"), ("3", "batch"), ("", "batch")])
-def test_what_submits_waits_for_approval(requests: str, where: str) -> None:
-    """And so does what nobody could count."""
+@pytest.mark.parametrize(
+    ("approval", "over", "submits", "runs"),
+    [
+        ("true", "false", True, True),
+        ("false", "false", True, False),
+        ("true", "true", True, False),
+        ("true", "false", False, False),
+        ("", "", True, False),
+    ],
+)
+def test_what_submits_waits_for_approval(approval: str, over: str, submits: bool, runs: bool) -> None:
+    """And only that: neither what is over a limit, nor what nobody could plan, asks for an approval in vain."""
     job = load(GITHUB / "workflows/apply.yml")["jobs"]["apply"]
     contexts = {
-        "needs": {"plan": {"outputs": {"requests": requests}}},
-        "inputs": {"environment": "batch", "collect-environment": "batch-collect"},
+        "needs": {"plan": {"outputs": {"approval": approval, "over": over}}},
+        "inputs": {"submits": submits},
     }
-    assert evaluate(job["environment"].removeprefix("${{").removesuffix("}}"), contexts) == where
+    assert evaluate(job["if"], contexts) == runs
+    assert job["environment"] == "${{ inputs.environment }}"
+
+
+def test_what_is_applied_late_is_the_newest_commit() -> None:
+    """An old run that is approved once another was applied finds other specs, and its digest refuses them."""
+    job = load(GITHUB / "workflows/apply.yml")["jobs"]["apply"]
+    (checkout,) = [step for step in job["steps"] if "checkout" in step.get("uses", "")]
+    assert checkout["with"]["ref"] == "${{ github.ref }}"
 
 
 # ---- the hook and the page -------------------------------------------------------------------------------------------
@@ -237,5 +260,7 @@ def test_the_pages_project_runs_from_one_machine_to_the_next(tmp_path: Path) -> 
         project.write("runner.yaml", simulated)
         counts.append(project.requests())
         project.finish()
-        assert project.statuses() == ["succeeded", "succeeded"]
     assert counts == [2, 0]
+    git("clone", "-q", "--branch", "batch-outputs", str(tmp_path / "origin.git"), str(tmp_path / "outputs"))
+    assert Project(tmp_path / "outputs").statuses() == ["succeeded", "succeeded"]
+    assert not (tmp_path / "second/outputs").exists()

@@ -35,13 +35,14 @@ def run_apply(
     wait: bool,
     timeout: float | None,
     expect: str | None,
+    collect: bool,
     as_json: bool,
 ) -> int:
     """Plan, get it approved, carry it out, say what came of it; returns the exit code."""
     approval = Approval(digest=expect)
     if saved is not None:
         approval, request = load_plan(saved, request, expect)
-    approved = yes or expect is not None or saved is not None
+    approved = yes or collect or expect is not None or saved is not None
     if not approved and (as_json or not sys.stdin.isatty()):
         raise RunnerError(
             "apply asks before it acts, and there is no terminal to ask at",
@@ -62,7 +63,14 @@ def run_apply(
         return 1
     with _stopping(world):
         outcome = carry_out(
-            world, journal, prepared, request, wait=wait, timeout=timeout, resubmits=approval.digest is None
+            world,
+            journal,
+            prepared,
+            request,
+            wait=wait,
+            timeout=timeout,
+            resubmits=approval.digest is None,
+            collects=collect,
         )
     report.outcome = outcome
     tidy(world)

@@ -8,7 +8,7 @@ import click
 
 from runner.cli import show
 from runner.cli.context import Context, names_like, one_spec, open_project, pass_context, tidy
-from runner.cli.kinds import ALLOW, DURATION
+from runner.cli.kinds import ALLOW, DURATION, LABEL
 from runner.cli.state import state
 from runner.errors import RunnerError
 
@@ -47,16 +47,18 @@ def init(context: Context, folder: Path | None) -> None:
 @pass_context
 def validate(context: Context, format: str) -> None:
     """Report every problem of every file, offline."""
+    from runner.edge.steps import place_in_repository
     from runner.load import find_root, problems
     from runner.report.text import github_lines, json_line, problem_lines
     from runner.sandbox import rationed
 
     with rationed():
-        found = problems(find_root(context.start))
+        found = problems(root := find_root(context.start))
     if format == "json":
         click.echo(json_line({"problems": [vars(problem) for problem in found]}))
     elif format == "github":
-        show.say(github_lines(found))
+        place = place_in_repository(root)
+        show.say(github_lines(found, "" if place == "." else f"{place}/"))
     else:
         show.say(problem_lines(found) or ["Everything is valid."])
     if found:
@@ -133,7 +135,9 @@ def models(context: Context, provider: str | None, spec: str | None, as_json: bo
 @click.option("--select", "select", metavar="NAME", multiple=True, help="Only these specs (globs; repeatable).")
 @click.option("--allow", type=ALLOW, multiple=True, help="Lift one limit for once, such as cost=80.")
 @click.option("--upgrade", is_flag=True, help="Choose models anew instead of keeping the pinned ones.")
-@click.option("--label", metavar="NAME", help="What the project is called in a review, instead of by its folder.")
+@click.option(
+    "--label", metavar="NAME", type=LABEL, help="What the project is called in a review, instead of by its folder."
+)
 @pass_context
 def plan(
     context: Context,
@@ -183,6 +187,7 @@ def plan(
 @click.option("--wait", is_flag=True, help="Stay until everything is answered and written.")
 @click.option("--timeout", type=DURATION, help="Stop waiting after this long, such as 90s, 15m or 1h.")
 @click.option("--expect", metavar="DIGEST", help="Go on only if the plan has this digest.")
+@click.option("--collect", is_flag=True, help="Submit and cancel nothing; needs no approval.")
 @click.option("--select", "select", metavar="NAME", multiple=True, help="Only these specs (globs; repeatable).")
 @click.option("--sample", metavar="N", type=click.IntRange(min=1), help="Submit only the first N rows of each spec.")
 @click.option("--allow", type=ALLOW, multiple=True, help="Lift one limit for once, such as cost=80.")
@@ -196,6 +201,7 @@ def apply(
     wait: bool,
     timeout: float | None,
     expect: str | None,
+    collect: bool,
     select: tuple[str, ...],
     sample: int | None,
     allow: tuple[tuple[str, float], ...],
@@ -222,6 +228,7 @@ def apply(
             wait=wait,
             timeout=timeout,
             expect=expect,
+            collect=collect,
             as_json=as_json,
         )
     if code:
@@ -232,7 +239,7 @@ def apply(
 @click.argument("saved", metavar="PLAN", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--pull-request", "number", metavar="N", type=click.IntRange(min=1), required=True, help="Its number.")
 @click.option("--repository", metavar="OWNER/NAME", help="Where it is, instead of GITHUB_REPOSITORY.")
-@click.option("--label", metavar="NAME", help="What the project is called, instead of as the plan says.")
+@click.option("--label", metavar="NAME", type=LABEL, help="What the project is called, instead of as the plan says.")
 def comment(saved: Path, number: int, repository: str | None, label: str | None) -> None:
     """Keep one comment on a pull request of GitHub that says what a saved plan would do.
 

@@ -38,5 +38,15 @@ class _Allow(click.ParamType[tuple[str, float]]):
         return name, amount
 
 
+class _Label(click.ParamType[str]):
+    name = "label"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not 1 <= len(value.strip()) <= len(value) <= 200 or not value.isprintable():
+            self.fail("a name of 1 to 200 printable characters is wanted", param, ctx)
+        return str(value)
+
+
+LABEL = _Label()
 DURATION = _Duration()
 ALLOW = _Allow()

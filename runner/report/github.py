@@ -42,6 +42,8 @@ class Report:
             "changes": str(review.has_changes).lower() if review else "",
             "requests": str(sum(change.requests for change in submits)) if review else "",
             "cost": _cost(submits) if review else "",
+            "approval": str(bool(submits or _cancels(review))).lower() if review else "",
+            "over": str(bool(review.over)).lower() if review else "",
             "digest": review.digest if review else "",
             "pending": str(sum(counts.pending for counts in rows)) if review else "",
             "failed": str(sum(counts.failed + counts.missing for counts in rows)) if review else "",
@@ -65,6 +67,10 @@ class Report:
 
 def _submits(review: Review | None) -> list[Change]:
     return [change for change in review.changes if change.action is Action.SUBMIT] if review else []
+
+
+def _cancels(review: Review | None) -> list[Change]:
+    return [change for change in review.changes if change.action is Action.CANCEL] if review else []
 
 
 def _cost(submits: Sequence[Change]) -> str:

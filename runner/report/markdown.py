@@ -15,7 +15,7 @@ COMMENT = 60_000
 """Characters of a comment; GitHub takes 65,536."""
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|<>~@&])")
-_MEANT = re.compile(r"(@|#|\bGH-|://|\bwww\.)(?=\S)", re.IGNORECASE)
+_MEANT = re.compile(r"(@|#|\$|\bGH-|://|\bwww\.)(?=\S)", re.IGNORECASE)
 """What GitHub makes a mention, a reference or a link of in the finished text, where a backslash is long forgotten."""
 _BLOCK = re.compile(r"^(\d*)(?=[-=.])")
 """How a heading, a rule or an item of a list would begin, were the text the first on its line."""

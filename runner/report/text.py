@@ -240,13 +240,14 @@ def plain_lines(text: str) -> list[str]:
     return [plain(line) for line in text.split("\n")] if text else []
 
 
-def github_lines(problems: Sequence[Problem], most: int = 10) -> list[str]:
+def github_lines(problems: Sequence[Problem], folder: str = "", most: int = 10) -> list[str]:
     """Workflow commands that annotate lines; GitHub shows ten a step, so that the rest is counted in the last.
 
-    The escapes are those of GitHub's toolkit: text can then end neither the line nor the command.
+    The escapes are those of GitHub's toolkit: text can then end neither the line nor the command.  ``folder``: where
+    the project lies in its repository, with a slash behind it.
     """
     lines = [
-        f"::error file={_property(p.file)},line={p.line},col={p.column}::"
+        f"::error file={_property(folder + p.file)},line={p.line},col={p.column}::"
         + _data(f"{p.message} ({p.hint})" if p.hint else p.message)
         for p in problems[:most]
     ]

@@ -33,6 +33,9 @@ def numbers(run: dict[str, Any], pulls: list[dict[str, Any]]) -> list[int]:
 
 def main() -> int:
     run = json.loads(Path(os.environ["GITHUB_EVENT_PATH"]).read_text("utf-8"))["workflow_run"]
+    if not run.get("head_repository") or not run.get("head_branch"):
+        print("The fork or the branch is gone: no comment.")
+        return 0
     repository = os.environ["GITHUB_REPOSITORY"]
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
         print("::error::GITHUB_REPOSITORY is no OWNER/NAME")
