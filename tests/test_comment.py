@@ -377,3 +377,12 @@ def test_a_huge_plan_is_one_comment(fake: FakeGitHub, saved: Saved) -> None:
     assert 30_000 < len(one["body"]) <= 60_000
     assert "**Left out: " in one["body"]
     assert plan.digest in one["body"]
+
+
+@pytest.mark.parametrize("label", ["", " ", "x" * 201, "a\nb", "a\u202eb"])
+def test_a_label_that_is_none(fake: FakeGitHub, saved: Saved, label: str) -> None:
+    """Wrong usage, for `plan` and `comment` alike: two comments of one project, or one past its cap, come of it."""
+    done = comment(saved(), "--label", label)
+    assert done.code == 1
+    assert "a name of 1 to 200 printable characters is wanted" in done.err
+    assert fake.calls == []

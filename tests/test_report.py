@@ -15,7 +15,7 @@ from runner.limits import Over
 from runner.model import Listed, Offer, Price
 from runner.outcome import Outcome
 from runner.plan import Action, Change, Cost, Plan, Tokens
-from runner.report.markdown import escape, marker, plan_markdown
+from runner.report.markdown import escape, inline, marker, plan_markdown
 from runner.report.models import model_lines
 from runner.report.status import batch_rows, status_json, status_lines, task_table
 from runner.report.text import (
@@ -593,3 +593,15 @@ def test_models_as_text() -> None:
         f"    lacks: no tag {CLEAN}",
     ]
     assert model_lines([]) == ["No model is on sale."]
+
+
+def test_a_dollar_begins_no_formula() -> None:
+    """GitHub sets what stands between two of them as mathematics, large and in colours if it says so."""
+    assert inline("$x$ costs 5 $") == "&#36;x&#36; costs 5 &#36;"
+
+
+def test_annotations_of_a_project_in_a_folder() -> None:
+    """GitHub looks for files from the root of the repository on."""
+    assert github_lines([Problem("specs/a.yaml", 3, 5, "wrong")], "jobs/") == [
+        "::error file=jobs/specs/a.yaml,line=3,col=5::wrong"
+    ]

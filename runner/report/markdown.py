@@ -15,8 +15,10 @@ COMMENT = 60_000
 """Characters of a comment; GitHub takes 65,536."""
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|<>~@&])")
-_MEANT = re.compile(r"(@|#|\$|\bGH-|://|\bwww\.)(?=\S)", re.IGNORECASE)
+_MEANT = re.compile(r"(@|#|\bGH-|://|\bwww\.)(?=\S)", re.IGNORECASE)
 """What GitHub makes a mention, a reference or a link of in the finished text, where a backslash is long forgotten."""
+_DOLLAR = "&#36;"
+"""GitHub sets what stands between two dollars as mathematics, large and in colours if it says so."""
 _BLOCK = re.compile(r"^(\d*)(?=[-=.])")
 """How a heading, a rule or an item of a list would begin, were the text the first on its line."""
 _TABLE = ("| spec | requests | tasks | tokens in / out | cost at most | model | why |", "|---|--:|--:|--:|--:|---|---|")
@@ -164,12 +166,12 @@ def inline(text: str) -> str:
 
     A space of no width, which GitHub is known to respect, stands behind what would begin a mention or an address.
     """
-    return _BLOCK.sub(r"\1\\", _MEANT.sub(r"\1&#8203;", escape(text)))
+    return _BLOCK.sub(r"\1\\", _MEANT.sub(r"\1&#8203;", escape(text))).replace("$", _DOLLAR)
 
 
 def _markup(text: str) -> str:
     """As :func:`inline`, in a line of HTML, where a backslash is one."""
-    return html.escape(_MEANT.sub("\\1\u200b", plain(text))).replace("\u200b", "&#8203;")
+    return html.escape(_MEANT.sub("\\1\u200b", plain(text))).replace("\u200b", "&#8203;").replace("$", _DOLLAR)
 
 
 def _code(text: str) -> str:
