@@ -401,7 +401,7 @@ def test_in_a_workflows_step(text: str) -> None:
         assert kinds <= {"text", "text_special", "softbreak", "strong_open", "strong_close", "code_inline"}
 
 
-OUTPUTS = ["changes", "requests", "cost", "digest", "pending", "failed", ""]
+OUTPUTS = ["changes", "requests", "cost", "approval", "over", "digest", "pending", "failed", ""]
 
 
 # Tables
