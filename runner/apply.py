@@ -178,7 +178,7 @@ class Apply:
             with suppress(RunnerError, OSError):  # it only tells how far they came
                 before = self._journal.state
                 news = refresh(self._world, before, only=lambda task: task.provider in worked)
-                self._journal.write(*_news(before, news.events), *self._parking.last_words())
+                self._journal.write(*self._parking.last_words(), *_news(before, news.events))
 
     def finish(self) -> Outcome:
         """Count rows, and name what only a person can settle."""

@@ -45,8 +45,9 @@ class Journal:
     def refresh(self) -> State:
         """Read the document again; returns the state."""
         with self._lock:
-            self._document = self._store.read()
-            self.state = State() if self._document is None else load(self._document)
+            document = self._store.read()
+            state = State() if document is None else load(document)
+            self._document, self.state = document, state  # together: what cannot be read must not be swapped away
             return self.state
 
     def write(self, *events: Event, guard: Guard = _no_guard) -> State:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from runner.digests import WIDTH, DigestMap
 from runner.errors import RunnerError
-from runner.task import ANSWERED, COLLECTED, FINAL, Task
+from runner.task import ANSWERED, COLLECTED, FINAL, LEFT, LOST, Task
 
 OUTCOME = struct.Struct(">BQI")
 """One record per request of a collected task: outcome letter, offset and length of its line in the raw results."""
@@ -87,10 +87,10 @@ def _add(map: DigestMap, index: int, task: Task, blob: Callable[[str], bytes]) -
     for position in range(len(requests) // WIDTH):
         digest = requests[position * WIDTH : position * WIDTH + WIDTH]
         state = pending if letters is None else _state(letters[position], task)
-        attempts = 1
+        attempts = 0 if letters is not None and letters[position] == LOST and task.raw == LEFT else 1
         if not map.add(digest, _pack(state, attempts, index, position)):
             before = unpack(map.get(digest) or 0)
-            made = min(before.attempts + 1, 255)
+            made = min(before.attempts + attempts, 255)
             if state == _NEW or (before.answered and state != _ANSWERED):
                 continue
             if before.pending and state in (_RETRY, _GIVEN_UP):

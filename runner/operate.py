@@ -13,6 +13,7 @@ from runner.refresh import is_claimed, job_of
 from runner.state import Abandoned, Forgiven, Removed, State, Stopped, Stopping, Submitted, Unreadable, dump, load
 from runner.stopping import cancel_task
 from runner.task import COLLECTED, ENDED, OPEN, STAGED, VOID, Task
+from runner.workers import needs_us
 
 
 @dataclass(frozen=True)
@@ -170,10 +171,18 @@ def migrate(world: World, source: Store, *, force: bool) -> tuple[State, int]:
             f"the state is there already, at serial {held.serial}; the one to be moved is at {moved.serial}",
             hint="With --force it is replaced all the same.",
         )
+    asked = sorted({task.batch for task in moved.tasks.values() if task.on_its_way and needs_us(world, task.provider)})
+    if asked and not force:
+        raise RunnerError(
+            f"questions of {', '.join(asked)} are asked from this machine, and their answers would stay behind",
+            hint="Let them end with the old store first: runner apply --yes --wait.",
+        )
     names = moved.blobs
     for count, name in enumerate(names, start=1):
         _copy(source, world.store, name)
         world.progress("moving", count, len(names))
+    if source.read() != document:
+        raise StateConflict("a run changed the state while it was copied", hint="Stop the others, and run it again.")
     written = replace(moved, serial=max(moved.serial, held.serial) + 1, writer=world.unique())
     try:
         world.store.swap(current, dump(written))

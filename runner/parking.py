@@ -20,7 +20,7 @@ from runner.heartbeat import LEASE
 from runner.journal import Journal, Overtaken
 from runner.refresh import is_claimed, job_of
 from runner.state import Claimed, Event, Parked, Renewed, State
-from runner.task import OPEN, Task
+from runner.task import Task
 from runner.workers import needs_us
 
 EVERY = 300.0
@@ -72,8 +72,8 @@ class Parking:
         return [task for task in self._journal.state.tasks.values() if self._is_held(task)]
 
     def _parts(self) -> list[Event]:
-        """What each open task was answered since the last time."""
-        return [part for task in self._held() if task.phase == OPEN and (part := self._part(task)) is not None]
+        """What each task was answered since the last time, those among them that have ended and are not home yet."""
+        return [part for task in self._held() if (part := self._part(task)) is not None]
 
     def _part(self, task: Task) -> Parked | None:
         rest = _Rest(self._world.store.spool(), task.parked_bytes)

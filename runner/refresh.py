@@ -11,7 +11,7 @@ from runner.errors import Busy, Elsewhere, ProviderError, Refused, RunnerError
 from runner.plan import Unsettled
 from runner.provider import Absent, Found, Job, Phase, Progress, Provider, Unknown
 from runner.state import Checked, Event, State, Submitted, Voided, fold
-from runner.task import BEGUN, OPEN, STAGED, Task
+from runner.task import BEGUN, LEFT, OPEN, STAGED, Task
 
 _AT_ONCE = 8
 
@@ -146,7 +146,7 @@ def _check(world: World, provider: Provider, task: Task) -> _Answer:
 def _taken_over(world: World, task: Task) -> _Answer:
     """A task that a machine asked which is there no more: what it left counts, and the rest is asked anew."""
     why = "the machine that asked it is gone; what it left is collected"
-    return [Checked(task.id, Progress(Phase.FAILED, "left", task.requests, error=why), world.clock.now())], None
+    return [Checked(task.id, Progress(Phase.FAILED, LEFT, task.requests, error=why), world.clock.now())], None
 
 
 def _identities(world: World, task: Task) -> bytes:

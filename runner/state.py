@@ -318,7 +318,7 @@ def fold(state: State, event: Event) -> State:
                     state = _task(state, id, claim=Claim(by, until))
             return state
         case Parked(id, blob, size):
-            parked = state.tasks[id].parked_bytes if _phase(state, id) == OPEN else size
+            parked = state.tasks[id].parked_bytes if _phase(state, id) in (OPEN, ENDED) else size
             if size <= parked:
                 return state
             return _task(state, id, parked=(*state.tasks[id].parked, blob), parked_bytes=size)

@@ -34,6 +34,9 @@ VOID = "void"
 ABANDONED = "abandoned"
 """A person said that it is to be forgotten."""
 
+LEFT = "left"
+"""The word for where a task stands whose machine is gone, and with it the questions that it had not asked."""
+
 ON_ITS_WAY = frozenset({BEGUN, STAGED, OPEN, ENDED})
 PHASES = ON_ITS_WAY | {COLLECTED, VOID, ABANDONED}
 

@@ -127,7 +127,8 @@ def test_a_branch_that_is_gone(clone: Path, remote: Path) -> None:
 def test_blobs_on_a_branch_of_their_own(tmp_path: Path, remote: Path) -> None:
     """State in one place, results on another branch, such as of a private repository."""
     place = f"git:{remote}#results"
-    store = open_named(tmp_path, ".state", place)
+    (tmp_path / "one").mkdir()
+    store = open_named(tmp_path / "one", ".state", place)
     store.swap(None, b"{}")
     names = [store.put(b"one"), store.put(b"two"), store.put(b"one")]
     (tmp_path / "other").mkdir()
@@ -148,7 +149,8 @@ def test_a_blob_that_no_platform_takes(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 def test_outputs_on_a_branch(tmp_path: Path, remote: Path) -> None:
     """All files of one delivery in one commit, beside what is there; the same again is no commit that matters."""
-    branch = GitBranch(tmp_path, Address(str(remote), "outputs"), tmp_path / "cache", eager=True)
+    branch = GitBranch(tmp_path / "one", Address(str(remote), "outputs"), tmp_path / "cache", eager=True)
+    (tmp_path / "one").mkdir()
     files = {}
     for name in ("outputs/a.jsonl", "outputs/b.jsonl"):
         files[name] = tmp_path / Path(name).name
@@ -224,6 +226,38 @@ def test_a_server_that_turns_the_branch_away(tmp_path: Path, remote: Path) -> No
     store.swap(None, document(1))
 
 
+def test_a_repository_inside_the_project(clone: Path) -> None:
+    """A change could bring one along, with hooks that git runs at a push."""
+    (clone / "evil.git").mkdir()
+    git(clone / "evil.git", "init", "--quiet", "--bare")
+    with pytest.raises(RunnerError, match="lies in the project itself"):
+        opened(clone, "git:evil.git#state").read()
+
+
+def test_a_damaged_copy_is_no_state_that_is_none(clone: Path, remote: Path) -> None:
+    """What is on the branch and cannot be read is an error: taken for nothing, it would be replaced by nothing."""
+    opened(clone, "git:batch-state").swap(None, document(1))
+    object = git(remote, "rev-parse", "batch-state:state.json")
+    (repository,) = (clone / ".runner/cache/git").iterdir()
+    spoilt = repository / "objects" / object[:2] / object[2:]
+    spoilt.chmod(0o644)
+    spoilt.write_bytes(b"")
+    with pytest.raises(RunnerError, match="damaged"):
+        opened(clone, "git:batch-state").read()
+    shutil.rmtree(repository)
+    assert opened(clone, "git:batch-state").read() == document(1)
+
+
+def test_a_damaged_copy_of_a_blob_is_not_sent(tmp_path: Path, remote: Path) -> None:
+    """Put again, a blob whose copy here was spoilt is written anew."""
+    store = opened(tmp_path / "a", f"git:{remote}#state")
+    name = store.put(b"blob")
+    store.swap(None, document(1))
+    store.local(name).write_bytes(b"")
+    assert store.put(b"blob") == name
+    assert store.local(name).read_bytes() == b"blob"
+
+
 # ---- over HTTP -----------------------------------------------------------------------------------------------------
 
 
@@ -294,6 +328,27 @@ def test_a_user_in_the_address_of_origin_is_not_told(clone: Path, tmp_path: Path
     with pytest.raises(RunnerError) as caught:
         opened(clone, "git:batch-state").read()
     assert "secret-token" not in caught.value.message
+
+
+def test_a_key_in_the_address_of_origin_is_in_no_argument(
+    clone: Path, served: GitHttp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others on the machine see arguments."""
+    served.key = "Basic c29tZWJvZHk6c2VjcmV0LXRva2Vu"
+    url = served.url.replace("http://", "http://somebody:secret-token@")
+    git(clone, "remote", "set-url", "origin", f"{url}/remote.git")
+    commands: list[Any] = []
+    run = subprocess.run
+
+    def watched(command: Any, *args: Any, **options: Any) -> Any:
+        commands.append(command)
+        return run(command, *args, **options)
+
+    monkeypatch.setattr(subprocess, "run", watched)
+    store = opened(clone, "git:batch-state")
+    store.swap(store.read(), document(1))
+    assert store.read() == document(1)
+    assert "secret-token" not in repr(commands)
 
 
 @pytest.mark.parametrize("lost", ["before", "after"])

@@ -8,7 +8,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.known import OUTCOME, Known, Verdict, gather, identities, outcome_at, outcome_letters
-from runner.task import ABANDONED, ANSWERED, BEGUN, COLLECTED, ENDED, FINAL, LOST, OPEN, RETRYABLE, STAGED, VOID, Task
+from runner.task import (
+    ABANDONED,
+    ANSWERED,
+    BEGUN,
+    COLLECTED,
+    ENDED,
+    FINAL,
+    LEFT,
+    LOST,
+    OPEN,
+    RETRYABLE,
+    STAGED,
+    VOID,
+    Task,
+)
 
 A, F, R, M = (bytes([letter]).decode() for letter in (ANSWERED, FINAL, RETRYABLE, LOST))
 
@@ -58,6 +72,9 @@ def asks(known: Known, attempts: int, number: int = 1) -> bool:
         ("", {"phase": VOID}, None),
         ("", {"phase": ABANDONED}, None),
         (A, {}, ("answered", 1, "t-1")),
+        # What a machine that is gone had not asked was not asked.
+        (M, {"raw": LEFT}, ("retry", 0, "t-1")),
+        (R, {"raw": LEFT}, ("retry", 1, "t-1")),
         (F, {}, ("given up", 1, "t-1")),
         (R, {}, ("retry", 1, "t-1")),
         (M, {}, ("retry", 1, "t-1")),

@@ -7,11 +7,13 @@ change, so that the copy of one is as good as the blob.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
@@ -115,7 +117,8 @@ class FarDocument:
 
     def _remember(self, document: bytes | None) -> None:
         if document is not None and document != self._seen:
-            write_atomic(self._copy, [document])
+            with suppress(OSError):  # it only serves those who plan without a network
+                write_atomic(self._copy, [document])
             self._seen = document
 
     def _remembered(self, error: RunnerError) -> bytes | None:
@@ -156,6 +159,9 @@ class FarBlobs(FolderBlobs):
         return path
 
     def put(self, data: bytes) -> str:
+        path = self._path(hashlib.sha256(data).hexdigest())
+        if path.exists() and sha256_of(path) != path.name:
+            path.unlink()  # a damaged copy must not be sent in place of what it was
         return self._send(super().put(data))
 
     def adopt(self, spooled: Spooled) -> str:

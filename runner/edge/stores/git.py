@@ -36,9 +36,12 @@ LARGEST = 95_000_000
 
 _PATIENCE = 120.0
 """Seconds for one call of git.  A push of the largest blob over a slow line takes about as long."""
+_KEYED = re.compile(r"https?://[^/@]*@")
+_ALIAS = "https://runner.invalid/origin"
+"""Stands for an address that holds a key."""
 _MOMENT = 2.0
 """Seconds within which git is done with what it does under a lock."""
-_HANDED_ON = re.compile(r"^(https?|credential|url|ssh|core\.sshcommand|remote\.origin)\b", re.IGNORECASE)
+_HANDED_ON = re.compile(r"^(https?|credential|url|ssh|core\.sshcommand)\b", re.IGNORECASE)
 _OURS = ("local", "worktree", "command")
 """Scopes of configuration that do not reach into another repository by themselves."""
 _LOOSE = 2_000
@@ -209,7 +212,7 @@ class GitBranch:
 
     def _where(self) -> str | None:
         """The commit that the branch is at, None where there is no such branch."""
-        for line in self._git("ls-remote", "--", self._url, self._ref).splitlines():
+        for line in self._git("ls-remote", "--", self._remote, self._ref).splitlines():
             commit, _, ref = line.partition("\t")
             if ref == self._ref:
                 return commit
@@ -221,7 +224,7 @@ class GitBranch:
             with suppress(RunnerError):
                 self._git("cat-file", "-e", f"{tip}^{{tree}}")
                 return True
-            fetch = ("fetch", "--quiet", "--no-tags", "--depth=1", "--", self._url, f"+{self._ref}:{self._here}")
+            fetch = ("fetch", "--quiet", "--no-tags", "--depth=1", "--", self._remote, f"+{self._ref}:{self._here}")
             try:
                 self._git(*fetch)
             except RunnerError as error:
@@ -239,8 +242,16 @@ class GitBranch:
                 lock.unlink(missing_ok=True)
 
     def _content(self, tip: str) -> bytes | None:
+        if not self._git("ls-tree", tip, "--", DOCUMENT).strip():
+            return None
         found = self._call(["cat-file", "blob", f"{tip}:{DOCUMENT}"])
-        return found.stdout if found.returncode == 0 else None
+        if found.returncode:  # it is there, and cannot be had: above all it must not be taken for a state that is none
+            raise RunnerError(
+                f"the copy of {self._address.name} on this machine is damaged",
+                hint="Remove it; it is fetched again:",
+                commands=[f"rm -r {self._repository}"],
+            )
+        return found.stdout
 
     def _commit(self, objects: Mapping[str, str], message: str) -> None:
         """Put ``objects`` on the branch as one more commit.  Raises Conflict where another was first."""
@@ -255,15 +266,13 @@ class GitBranch:
                 "--no-verify",
                 f"--force-with-lease={self._ref}:{parent or ''}",
                 "--",
-                self._url,
+                self._remote,
                 f"{commit}:{self._ref}",
             )
-        except RunnerError as error:
+        except (RunnerError, Conflict):
             self._tip, self._document = None, None  # the next look finds out what is there, and whether it is ours
-            if isinstance(error, OutOfReach) or not _TURNED_AWAY.search(error.message):
-                raise
-            raise Conflict from None
-        self._git("update-ref", self._here, commit)  # what is reachable is packed, and not kept one by one
+            raise
+        self._call(["update-ref", self._here, commit])  # what is reachable is packed, and not kept one by one
         if parent in self._files:
             self._files = {commit: self._files[parent] | objects.keys()}
         self._tip = commit
@@ -281,19 +290,29 @@ class GitBranch:
 
     @cached_property
     def _url(self) -> str:
-        if self._address.url is not None:
-            url = self._address.url
-            local = not re.match(r"[A-Za-z][A-Za-z0-9+.-]*://|[^/]+:", url)
-            return str((self._project / url).resolve()) if local else url
-        found = _run(["git", "-C", str(self._project), "remote", "get-url", "--push", "origin"], {})
-        if found.returncode:
+        url = self._address.url
+        if url is None:
+            found = _run(["git", "-C", str(self._project), "remote", "get-url", "--push", "origin"], {})
+            if found.returncode:
+                raise RunnerError(
+                    f"{self._address.name} is a branch of this repository's origin, and there is none here",
+                    hint="Run it in a clone, or name the repository: state: git:URL#BRANCH.",
+                )
+            url = found.stdout.decode(errors="surrogateescape").strip()
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://|[^/]+:", url):
+            return url
+        path, project = (self._project / url).resolve(), self._project.resolve()
+        if path.is_relative_to(project) and path != project:
             raise RunnerError(
-                f"{self._address.name} is a branch of this repository's origin, and there is none here",
-                hint="Run it in a clone, or name the repository: state: git:URL#BRANCH.",
+                f"{self._address.name} lies in the project itself, where a change could put hooks",
+                hint="Name a repository elsewhere.",
             )
-        url = found.stdout.decode().strip()
-        local = not re.match(r"[A-Za-z][A-Za-z0-9+.-]*://|[^/]+:", url)
-        return str((self._project / url).resolve()) if local else url
+        return str(path)
+
+    @property
+    def _remote(self) -> str:
+        """What git is told to talk to: never an address with a key in it, since others see arguments."""
+        return _ALIAS if _KEYED.match(self._url) else self._url
 
     @cached_property
     def _environ(self) -> dict[str, str]:
@@ -309,6 +328,8 @@ class GitBranch:
         ]
         settings = [(key, value) for key, value in pairs if _HANDED_ON.match(key)]
         settings += [("gc.auto", "0"), ("push.followtags", "false")]
+        if _KEYED.match(self._url):
+            settings.append((f"url.{self._url}.insteadof", _ALIAS))
         environ = {"GIT_CONFIG_COUNT": str(len(settings))}
         for at, (key, value) in enumerate(settings):
             environ |= {f"GIT_CONFIG_KEY_{at}": key, f"GIT_CONFIG_VALUE_{at}": value}
@@ -404,7 +425,7 @@ def _run(
         raise OutOfReach(f"git {command[2]} took longer than {_PATIENCE:.0f} s") from None
 
 
-def _failure(what: str, said: str) -> RunnerError:
+def _failure(what: str, said: str) -> RunnerError | Conflict:
     lines = [line.strip() for line in said.splitlines() if line.strip() and not line.startswith(("hint:", "To "))]
     text = re.sub(r"(://)[^/@\s']*@", r"\1", "; ".join(lines))[:500] or "no reason given"
     message = f"git {what}: {text}"
@@ -413,4 +434,6 @@ def _failure(what: str, said: str) -> RunnerError:
             f"the repository of the state does not let us in: {message}",
             hint="On GitHub Actions, give the job `contents: write`; elsewhere, see that `git push` works.",
         )
+    if what == "push" and _TURNED_AWAY.search(said):
+        return Conflict(message)
     return OutOfReach(message) if _AWAY.search(said) else RunnerError(message)

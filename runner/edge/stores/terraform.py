@@ -132,18 +132,25 @@ class TerraformState:
         if old is None:
             return {"if-none-match": "*"} if lock is None else {}
         tag = self._etag[1]
-        return {"if-match": tag} if tag and not tag.startswith("W/") else {}
+        if tag and not tag.startswith("W/"):
+            return {"if-match": tag}
+        if lock is None:
+            raise self._unsafe()
+        return {}
 
     def _check_heeding(self, document: bytes, impossible: Mapping[str, str]) -> None:
         """Without locks all depends on conditions: one that cannot be met is tried, with what is there already."""
         if self._heeds:
             return
         if self._write(document, None, impossible).status not in (*_TAKEN, 412):
-            raise RunnerError(
-                f"{self._address} has neither locks nor conditional writes: two runs at once would lose what one wrote",
-                hint="Use a server that speaks LOCK (see TF_HTTP_LOCK_ADDRESS), or another kind of store.",
-            )
+            raise self._unsafe()
         self._heeds = True
+
+    def _unsafe(self) -> RunnerError:
+        return RunnerError(
+            f"{self._address} has neither locks nor conditional writes: two runs at once would lose what one wrote",
+            hint="Use a server that speaks LOCK (see TF_HTTP_LOCK_ADDRESS), or another kind of store.",
+        )
 
     # ---- the lock --------------------------------------------------------------------------------------------------
 
