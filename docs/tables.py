@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
-from inspect import getdoc
+from inspect import cleandoc, getdoc
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +110,7 @@ def global_options() -> str:
 
 
 def _section(path: str, command: click.Command) -> str:
-    return f"## {path}\n\n```text\n{_typed(path, command)}\n```\n\n{command.help}\n{_options(command)}"
+    return f"## {path}\n\n```text\n{_typed(path, command)}\n```\n\n{cleandoc(command.help or '')}\n{_options(command)}"
 
 
 def _options(command: click.Command) -> str:
