@@ -55,6 +55,19 @@ def opened(folder: Path, place: str) -> Store:
     return open_named(folder, place, "git")
 
 
+def watched(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Every command from here on, as others on the machine see it."""
+    commands: list[Any] = []
+    run = subprocess.run
+
+    def listed(command: Any, *args: Any, **options: Any) -> Any:
+        commands.append(command)
+        return run(command, *args, **options)
+
+    monkeypatch.setattr(subprocess, "run", listed)
+    return commands
+
+
 def document(serial: int) -> bytes:
     return json.dumps({"serial": serial}).encode()
 
@@ -277,14 +290,7 @@ def test_the_projects_credentials_are_used_and_not_told(
         opened(clone, "git:batch-state").read()
     assert caught.value.exit_code == 4
     git(clone, "config", f"http.{served.url}/.extraheader", f"AUTHORIZATION: {served.key}")
-    commands: list[Any] = []
-    run = subprocess.run
-
-    def watched(command: Any, *args: Any, **options: Any) -> Any:
-        commands.append(command)
-        return run(command, *args, **options)
-
-    monkeypatch.setattr(subprocess, "run", watched)
+    commands = watched(monkeypatch)
     store = opened(clone, "git:batch-state")
     store.swap(store.read(), document(1))
     assert store.read() == document(1)
@@ -337,17 +343,11 @@ def test_a_key_in_the_address_of_origin_is_in_no_argument(
     served.key = "Basic c29tZWJvZHk6c2VjcmV0LXRva2Vu"
     url = served.url.replace("http://", "http://somebody:secret-token@")
     git(clone, "remote", "set-url", "origin", f"{url}/remote.git")
-    commands: list[Any] = []
-    run = subprocess.run
-
-    def watched(command: Any, *args: Any, **options: Any) -> Any:
-        commands.append(command)
-        return run(command, *args, **options)
-
-    monkeypatch.setattr(subprocess, "run", watched)
+    commands = watched(monkeypatch)
     store = opened(clone, "git:batch-state")
     store.swap(store.read(), document(1))
     assert store.read() == document(1)
+    assert commands
     assert "secret-token" not in repr(commands)
 
 
