@@ -22,6 +22,7 @@ from runner.schema import schema_text
 ROOT = Path(__file__).parent.parent
 COGGED = [
     "README.md",
+    "README.zh-CN.md",
     "docs/failure-cases.md",
     "docs/reference-commands.md",
     "docs/reference-errors.md",
@@ -31,6 +32,7 @@ COGGED = [
 sys.path.insert(0, str(ROOT / "docs"))
 import failures  # noqa: E402 - it lies beside the documents that it makes
 import tables  # noqa: E402 - it lies beside the documents that it makes
+import walk  # noqa: E402 - it lies beside the documents that it walks through
 
 
 def text(name: str) -> str:
@@ -143,6 +145,32 @@ def test_every_event_is_in_the_state_page() -> None:
     """The page on state tells of all events, and of none that is gone."""
     told = set(re.findall(r"^\| `([A-Z]\w+)` \|", text("docs/state.md"), re.MULTILINE))
     assert told == {kind.__name__ for kind in state.Event.__args__}
+
+
+def fenced(name: str, kind: str = r"\w+") -> list[str]:
+    return re.findall(rf"^```{kind}\n.*?^```$", text(name), re.MULTILINE | re.DOTALL)
+
+
+def test_the_chinese_readme_has_the_commands_of_the_english_one() -> None:
+    """Readers of either type the same: all commands, in order, and no example that only one has."""
+    assert fenced("README.zh-CN.md", "sh") == fenced("README.md", "sh")
+    assert [block for block in fenced("README.zh-CN.md") if block not in fenced("README.md")] == []
+
+
+def test_the_chinese_readme_names_every_provider_type() -> None:
+    """A provider that only the English one knew would not be found by those who are nearest to it."""
+    assert set(re.findall(r"^\| `(\w+)` \|", text("README.zh-CN.md"), re.MULTILINE)) == set(FAMILIES)
+
+
+def test_a_walk_notices_what_is_printed_otherwise() -> None:
+    """It compares: words that differ are told, the ellipsis stands for what may differ, and the page is mended."""
+    page = "<!-- write: a.txt -->\n```text\none\ntwo 2\n```\n\n```console\n$ cat a.txt\none\n{}\n```\n"
+    assert walk.walk(page.format("two …")) == (page.format("two …"), [])
+    assert walk.walk(page.format("…")) == (page.format("…"), [])
+    mended, differs = walk.walk(page.format("three"))
+    assert mended == page.format("two 2")
+    assert differs[0] == "$ cat a.txt"
+    assert {"- three", "+ two 2"} <= set(differs)
 
 
 def test_links_lead_somewhere() -> None:
