@@ -56,7 +56,10 @@ Verbs: each does one thing to the world, through hands it is lent.
 ``submit``          events around the one costly call
 ``covering``        record that all of a batch was sent
 ``reviewing``       show how prompts change
-``collect``         raw results home, outcomes, the output
+``judging``         whether an answer fits its response schema
+``collect``         raw results home, outcomes
+``joining``         rows ⋈ results: a batch read row by row
+``reading``         batches by name, as they stand, without secret or network
 ``publishing``      the outputs of batches that are through
 ``stopping``        ask a provider to stop a task
 ``apply``           a plan's steps in their order
