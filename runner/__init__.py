@@ -19,6 +19,7 @@ Nouns: frozen values and the pure questions one can ask of them.
 ``sources``         templates parsed, and what they refer to
 ``prompt``          templates compiled once, filled per row
 ``request``         identity of a question; bodies spliced from it
+``revision``        how a batch asked at one time, and what is kept of it
 ``shard``           requests cut into what may travel together
 ``task``            a shard sent, or about to be
 ``limits``          the most that may be asked for, and what of it is used up

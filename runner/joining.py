@@ -59,16 +59,23 @@ class Tally:
 
 
 def lines(
-    world: World, resolved: Resolved, known: Known, *, bodies: bool = False, tally: Tally | None = None
+    world: World,
+    resolved: Resolved,
+    known: Known,
+    *,
+    bodies: bool = False,
+    tally: Tally | None = None,
+    unsent: Failure | None = None,
 ) -> Iterator[Line]:
     """Every row and sample of a batch in input order, one chunk of them in memory.
 
     ``known`` is what is known of the requests of its provider and model.  The batch may be still running: what is not
-    here yet is ``missing``, with the code ``not_submitted`` or ``pending``.  Raises OSError, Interrupted; RunnerError
-    too where the input changes while it is read.
+    here yet is ``missing``, with the code ``not_submitted`` or ``pending``.  ``unsent``: what to say of requests that
+    were never sent, instead of why they are still to be.  Raises OSError, Interrupted; RunnerError too where the input
+    changes while it is read.
     """
     answers = Answers(world, known, judge_for(resolved.batch.spec.schema))
-    flow = _joined(world, resolved, answers, tally or Tally(), bodies=bodies)
+    flow = _joined(world, resolved, answers, tally or Tally(), unsent or _unsent(resolved.held), bodies=bodies)
     with closing(answers):
         while True:
             with watched(), limited_memory():
@@ -78,22 +85,25 @@ def lines(
             yield from chunk
 
 
-def _joined(world: World, resolved: Resolved, answers: Answers, tally: Tally, *, bodies: bool) -> Iterator[Line]:
+def _joined(
+    world: World, resolved: Resolved, answers: Answers, tally: Tally, unsent: Failure, *, bodies: bool
+) -> Iterator[Line]:
     spec, rendering = resolved.batch.spec, resolved.rendering
     salt = resolved.batch.salt
-    ledger = iter(()) if bodies else iter(resolved.ledger or measure(world, rendering))
+    renders = bodies or (resolved.ledger is None and not resolved.batch.key)  # a ledger without a key is not kept
+    ledger = iter(()) if renders else iter(resolved.ledger or measure(world, rendering))
     for count, row in enumerate(rows_of(world.grounds, spec)):
         if not count & 0xFFF and world.stop.is_set():
             raise Interrupted
         key = row_key(spec, row)
-        body = rendering.body(row) if bodies else None
+        body = rendering.body(row) if renders else None
         for sample in range(1, spec.samples + 1):
             if body is None:
                 identity, _, _ = next(ledger, _NO_RECORD)
             else:
                 identity = identify(salt, body.encode(), sample)
-            answer = _answer(identity, answers, tally, held=resolved.held)
-            yield Line(row, sample, identity, body, {"key": key, "sample": sample, **answer})
+            answer = _answer(identity, answers, tally, unsent)
+            yield Line(row, sample, identity, body if bodies else None, {"key": key, "sample": sample, **answer})
     check_unchanged(world.grounds, resolved.batch)
 
 
@@ -109,10 +119,10 @@ def row_key(spec: Spec, row: Row) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _answer(identity: bytes, answers: Answers, tally: Tally, *, held: Held) -> dict[str, Any]:
+def _answer(identity: bytes, answers: Answers, tally: Tally, unsent: Failure) -> dict[str, Any]:
     task, result, verdict = answers.of(identity)
     if result is None:
-        failure = _absence(task, verdict, held=held)
+        failure = _absence(task, verdict, unsent)
         if failure.code in ("not_submitted", "pending"):
             tally.pending += 1
         else:
@@ -142,14 +152,19 @@ def _answer(identity: bytes, answers: Answers, tally: Tally, *, held: Held) -> d
     }
 
 
-def _absence(task: Task | None, verdict: Verdict | None, *, held: Held) -> Failure:
+def _unsent(held: Held) -> Failure:
+    """Why a request is in no task."""
+    if held is Held.SUSPENDED:
+        return Failure("not_submitted", "its spec, or the project, is suspended", True)
+    if held:
+        return Failure("cancelled", "its batch was cancelled before it was sent", False)
+    return Failure("not_submitted", "it has not been sent yet", True)
+
+
+def _absence(task: Task | None, verdict: Verdict | None, unsent: Failure) -> Failure:
     """Why no line answers a request."""
     if task is None or verdict is None or verdict.new:
-        if held is Held.SUSPENDED:
-            return Failure("not_submitted", "its spec, or the project, is suspended", True)
-        if held:
-            return Failure("cancelled", "its batch was cancelled before it was sent", False)
-        return Failure("not_submitted", "it has not been sent yet", True)
+        return unsent
     if task.stopped == "gave_up":
         return Failure("gave_up", "no answer came within wait.give_up", False)
     if verdict.pending:
