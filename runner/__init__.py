@@ -19,6 +19,7 @@ Nouns: frozen values and the pure questions one can ask of them.
 ``sources``         templates parsed, and what they refer to
 ``prompt``          templates compiled once, filled per row
 ``request``         identity of a question; bodies spliced from it
+``revision``        how a batch asked at one time, and what is kept of it
 ``shard``           requests cut into what may travel together
 ``task``            a shard sent, or about to be
 ``limits``          the most that may be asked for, and what of it is used up
@@ -56,7 +57,10 @@ Verbs: each does one thing to the world, through hands it is lent.
 ``submit``          events around the one costly call
 ``covering``        record that all of a batch was sent
 ``reviewing``       show how prompts change
-``collect``         raw results home, outcomes, the output
+``judging``         whether an answer fits its response schema
+``collect``         raw results home, outcomes
+``joining``         rows ⋈ results: a batch read row by row
+``reading``         batches by name, as they stand, without secret or network
 ``publishing``      the outputs of batches that are through
 ``stopping``        ask a provider to stop a task
 ``apply``           a plan's steps in their order

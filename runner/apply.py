@@ -8,7 +8,7 @@ from contextlib import closing, suppress
 from dataclasses import replace
 
 from runner.batch import publish_key
-from runner.collect import NoResults, OutOfTime, Reading, fetch, judge_for, read_results
+from runner.collect import NoResults, OutOfTime, Reading, fetch, read_results
 from runner.covering import coverage_events
 from runner.edge.files import Spooled
 from runner.edge.pool import as_they_come
@@ -16,6 +16,7 @@ from runner.edge.world import World
 from runner.errors import Interrupted, ProviderError, Refused, RunnerError
 from runner.holdings import Holdings
 from runner.journal import Journal
+from runner.judging import judge_for
 from runner.limits import Limits
 from runner.outcome import Outcome
 from runner.parking import Parking

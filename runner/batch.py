@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runner.fingerprint import Fingerprint, differences, digest_of
+from runner.fingerprint import Fingerprint, changes, differences, digest_of
 from runner.model import Offer
 from runner.request import salt
 from runner.spec import Spec
@@ -57,24 +57,13 @@ def fingerprint_of(
     }
 
 
-_WORDS = {
-    "model": "model changed",
-    "prompt": "prompt changed",
-    "vars": "vars changed",
-    "parameters": "parameters changed",
-    "response": "response schema changed",
-    "samples": "samples changed",
-}
-"""The parts that explain a change by themselves; "encoding" follows from these, unless it changed alone."""
-
-
 def explain(old: Fingerprint | None, new: Fingerprint, fresh: int, again: int) -> str:
     """Why ``fresh`` requests are new and ``again`` are asked once more, in a few words."""
     if old is None:
         words = ["new"] if fresh else []
     else:
         parts = differences(old, new)
-        words = [_WORDS[part] for part in parts if part in _WORDS] if fresh else []
+        words = changes(old, new) if fresh else []
         if fresh and parts == ["encoding"]:
             words = ["the request's encoding changed"]
         if fresh and not words:

@@ -7,16 +7,16 @@ from contextlib import closing
 
 from runner.edge.world import World
 from runner.errors import RunnerError
-from runner.fingerprint import canonical
+from runner.fingerprint import changes
 from runner.resolve import Resolved
-from runner.state import ON_THE_WAY, Coverage, Covered, Event, State
+from runner.revision import kept_of, write
+from runner.state import ON_THE_WAY, BatchState, Coverage, Covered, Event, State
 
 
 def coverage_events(world: World, state: State, resolved: Resolved, made: Set[str]) -> list[Event]:
     """The event that says so, unless the state says it already.  ``made``: the tasks of this run, by id."""
     batch = resolved.batch
-    before = state.batches.get(batch.spec.name)
-    covered = before.covered if before else None
+    before = state.batches.get(batch.spec.name, BatchState())
     coverage = Coverage(
         key=batch.key,
         fingerprint=batch.fingerprint,
@@ -24,26 +24,25 @@ def coverage_events(world: World, state: State, resolved: Resolved, made: Set[st
         requests=resolved.distinct,
         attempts=batch.spec.attempts,
         needs=tuple(sorted({*resolved.demand.needs, *made})),
-        revision=_revision(world, resolved, covered),
+        revision=_revision(world, resolved, before),
     )
-    if coverage == covered:
+    if coverage == before.covered:
         return []
-    return [Covered(batch.spec.name, coverage, {**resolved.seen, **dict.fromkeys(made, ON_THE_WAY)})]
+    seen = {**resolved.seen, **dict.fromkeys(made, ON_THE_WAY)}
+    return [Covered(batch.spec.name, coverage, seen, world.clock.now(), batch.model or "")]
 
 
-def _revision(world: World, resolved: Resolved, covered: Coverage | None) -> str:
-    """The blob that shows what was asked: the templates and one example, so that a change can be shown later."""
-    parts = ("prompt", "vars", "parameters", "model")
-    new = resolved.batch.fingerprint
-    if world.project.blobs.prompts == "drop":
+def _revision(world: World, resolved: Resolved, before: BatchState) -> str:
+    """The blob that says how the batch asks, with one example: to show a change later, and to ask in that way again."""
+    batch, covered = resolved.batch, before.covered
+    if world.project.blobs.prompts == "drop" or batch.offer is None:
         return ""
-    if covered and covered.revision and all(covered.fingerprint.get(part) == new.get(part) for part in parts):
-        return covered.revision
+    kept = before.revisions[-1].blob if before.revisions else ""
+    if kept and covered and not changes(covered.fingerprint, batch.fingerprint):
+        return kept
     try:
         with closing(resolved.rendering.bodies()) as bodies:
             row, body = next(bodies)
     except (RunnerError, StopIteration):  # the input is another by now: no example is worth failing for
         return ""
-    return world.store.put(
-        canonical({"templates": dict(resolved.rendering.sources), "row": row.number, "example": body})
-    )
+    return world.store.put(write(kept_of(batch.spec, batch.offer, resolved.rendering.sources, row.number, body)))

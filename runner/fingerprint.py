@@ -34,6 +34,23 @@ def digest_of(value: Any) -> str:
     return digest(canonical(value))
 
 
+WORDS = {
+    "model": "model changed",
+    "prompt": "prompt changed",
+    "vars": "vars changed",
+    "parameters": "parameters changed",
+    "response": "response schema changed",
+    "samples": "samples changed",
+}
+"""The parts that say how a batch asks its rows: each explains a change by itself.  "encoding" follows from these,
+unless it changed alone; the others are about which rows there are."""
+
+
+def changes(old: Fingerprint, new: Fingerprint) -> list[str]:
+    """How the asking differs, in words."""
+    return [WORDS[part] for part in differences(old, new) if part in WORDS]
+
+
 def differences(old: Fingerprint, new: Fingerprint) -> list[str]:
     """Names of the parts that are not the same in both, in alphabetical order."""
     return sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))

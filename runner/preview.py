@@ -7,9 +7,9 @@ from contextlib import closing
 from itertools import islice
 
 from runner.batch import Batch
-from runner.collect import row_key
 from runner.edge.world import World
 from runner.errors import RunnerError
+from runner.joining import row_key
 from runner.model import Listed, Offer, explain
 from runner.rendering import Rendering, compile_in
 from runner.resolve import Offers, pick_offer

@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from runner.batch import publish_key
-from runner.collect import publish
+from runner.edge.outputs import write_output
+from runner.edge.paths import inside
 from runner.edge.world import World
 from runner.errors import Interrupted, RunnerError
 from runner.holdings import Holdings
+from runner.joining import Line, Tally, lines
 from runner.journal import Journal
-from runner.known import Known, gather
+from runner.known import Known
 from runner.outcome import Outcome
 from runner.plan import Action, Change
-from runner.resolve import Resolved, is_delivered
-from runner.state import Published, State
-from runner.task import Task
+from runner.resolve import Knowledge, Resolved, is_delivered
+from runner.spec import Spec
+from runner.state import Publication, Published, State
 
 _GROUP = 16
 """Outputs that are recorded in one write of the state."""
+
+
+def publish(world: World, resolved: Resolved, known: Known, key: str) -> Published:
+    """Write a batch's output whole, one line per row and sample in input order.  Raises OSError, RunnerError."""
+    spec = resolved.batch.spec
+    tally = Tally()
+    path = inside(world.grounds, spec.output.path)
+    sha = write_output(path, _output_lines(world, spec, lines(world, resolved, known, tally=tally)))
+    at, to = world.clock.now(), world.project.outputs
+    return Published(spec.name, Publication(key, spec.output.path, sha, tally.counts(), at, to))
+
+
+def _output_lines(world: World, spec: Spec, found: Iterator[Line]) -> Iterator[dict[str, Any]]:
+    include_input = "input" in spec.output.include
+    for count, line in enumerate(found):
+        if not count & 0xFFF:
+            world.progress(f"writing {spec.output.path}", count, None)
+        yield {**line.output, "input": line.row.values} if include_input else line.output
 
 
 class Publishing:
@@ -35,7 +56,7 @@ class Publishing:
     def run(self) -> None:
         """Raises Interrupted, with what was written recorded."""
         state = self._journal.state
-        knowledge: dict[tuple[str, str | None], Known] = {}
+        knowledge = Knowledge(self._world, state)
         events: list[Published] = []
         for name, one in self._holdings:
             key = publish_key(one.batch, self._holdings.needs(state, name))
@@ -43,12 +64,11 @@ class Publishing:
                 continue
             if name in self._unwritable:
                 continue
-            pair = (one.batch.spec.provider, one.batch.model)
-            if pair not in knowledge:
-                knowledge[pair] = gather(_at(state, pair), self._world.store.get)
-            change = Change(name, Action.PUBLISH, "results arrived", provider=pair[0], model=pair[1])
+            spec, model = one.batch.spec, one.batch.model
+            known = knowledge.of(one.batch)
+            change = Change(name, Action.PUBLISH, "results arrived", provider=spec.provider, model=model)
             try:
-                events.append(publish(self._world, one, knowledge[pair], key))
+                events.append(publish(self._world, one, known, key))
                 self._outcome.note(change, "done", one.demand.output)
             except (RunnerError, OSError) as error:  # the other outputs are none the worse for it
                 failed = error if isinstance(error, RunnerError) else _unwritable(one.demand.output, error)
@@ -81,10 +101,6 @@ class Publishing:
                     self._outcome.note(Change(one.batch, Action.PUBLISH, ""), "refused", error.message)
                 return
         self._journal.write(*events)
-
-
-def _at(state: State, pair: tuple[str, str | None]) -> list[Task]:
-    return [task for task in state.tasks.values() if (task.provider, task.model) == pair]
 
 
 def _unwritable(path: str, error: OSError) -> RunnerError:

@@ -87,6 +87,10 @@ class Rendering:
             for row in rows_of(self._grounds, self.batch.spec):
                 yield row, write(fill(row.values, row.number))
 
+    def body(self, row: Row) -> str:
+        """One row's body, under the bounds of whoever asks for it."""
+        return self.writer(self._prompt.fill(row.values, row.number))
+
     def example(self, number: int = 1) -> tuple[Row, str] | None:
         """Row ``number`` with its body: the next one where it is gone, the first where none follows.  None: no rows."""
         found = None
@@ -95,7 +99,7 @@ class Rendering:
                 found = row if found is None or row.number >= number else found
                 if row.number >= number:
                     break
-            return None if found is None else (found, self.writer(self._prompt.fill(found.values, found.number)))
+            return None if found is None else (found, self.body(found))
 
     @property
     def writer(self) -> Writer:

@@ -119,12 +119,19 @@ class Offers:
 
 
 def resolve(
-    world: World, specs: Sequence[Spec], state: State, options: Options
+    world: World,
+    specs: Sequence[Spec],
+    state: State,
+    options: Options,
+    knowledge: Knowledge | None = None,
 ) -> tuple[list[Resolved], list[RunnerError]]:
-    """Every spec that can be resolved, in the order given, and why the others cannot."""
+    """Every spec that can be resolved, in the order given, and why the others cannot.
+
+    ``knowledge``: what was gathered of the same state before.
+    """
     offers = Offers(world, offline=options.offline)
     planned = _Planned()
-    knowledge = _Knowledge(world, state)
+    knowledge = knowledge or Knowledge(world, state)
     resolved = []
     errors = []
     for count, spec in enumerate(specs):
@@ -198,7 +205,7 @@ def _still_holds(covered: Coverage, key: str, spec: Spec) -> bool:
     return covered.current and covered.key == key and covered.attempts == spec.attempts
 
 
-class _Knowledge:
+class Knowledge:
     """What is known of requests, per provider and model, gathered when first needed."""
 
     def __init__(self, world: World, state: State) -> None:
@@ -220,7 +227,7 @@ def _resolve(
     state: State,
     options: Options,
     offers: Offers,
-    knowledge: _Knowledge,
+    knowledge: Knowledge,
     planned: _Planned,
 ) -> Resolved:
     offer, pin = pick_offer(spec, state, offers, offline=options.offline, upgrade=options.upgrade)

@@ -17,6 +17,7 @@ from runner.fingerprint import Fingerprint
 from runner.model import Offer
 from runner.provider import Progress
 from runner.result import Counts
+from runner.revision import Revision, Revisions, revised
 from runner.task import ABANDONED, BEGUN, COLLECTED, ENDED, OPEN, STAGED, VOID, Claim, Task
 
 FORMAT = 1
@@ -48,7 +49,7 @@ class Coverage:
     attempts: int = 0
     """What `retry.attempts` was: a greater one may allow more.  0 is unknown: the first documents did not say."""
     revision: str = ""
-    """Blob with the template and one rendered example, "" when they are dropped."""
+    """Blob with how it asks and one rendered example, "" when they are dropped."""
     current: bool = True
     """False once something happened that may leave requests to be asked again."""
 
@@ -78,6 +79,8 @@ class BatchState:
     pin: Pin | None = None
     covered: Coverage | None = None
     published: Publication | None = None
+    revisions: Revisions = ()
+    """How it asked from time to time, oldest first."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,7 @@ class State:
         names = {name for task in self.tasks.values() for name in (task.shard, task.results, task.outcomes)}
         names |= {name for task in self.tasks.values() for name in task.parked}
         names |= {batch.covered.revision for batch in self.batches.values() if batch.covered is not None}
+        names |= {revision.blob for batch in self.batches.values() for revision in batch.revisions}
         return sorted(names - {""})
 
     def of(self, batch: str) -> list[Task]:
@@ -252,11 +256,16 @@ class Forgiven:
 
 @dataclass(frozen=True)
 class Covered:
-    """``seen`` says in what condition each of the needed tasks was when the rows were held against them."""
+    """``seen`` says in what condition each of the needed tasks was when the rows were held against them.
+
+    ``at`` and ``model`` are for the revision that it may be.
+    """
 
     batch: str
     coverage: Coverage
     seen: Mapping[str, str]
+    at: float = 0.0
+    model: str = ""
 
 
 @dataclass(frozen=True)
@@ -372,10 +381,11 @@ def fold(state: State, event: Event) -> State:
             for batch in batches:
                 state = _batch(state, batch, cancelled=False)
             return _reopen(state, ids)
-        case Covered(batch, coverage, seen):
+        case Covered(batch, coverage, seen, at, model):
             # What has happened to a task since may leave requests to be asked again: then the rows are looked at anew.
             current = all(condition(state.tasks.get(id)) == seen.get(id) for id in coverage.needs)
-            return _batch(state, batch, covered=replace(coverage, current=current))
+            revisions = _revisions(state.batches.get(batch, BatchState()), coverage, at, model)
+            return _batch(state, batch, covered=replace(coverage, current=current), revisions=revisions)
         case Published(batch, publication):
             return _batch(state, batch, published=publication)
         case Removed(ids, batches):
@@ -439,6 +449,12 @@ def _task(state: State, id: str, **changes: Any) -> State:
 
 def _batch(state: State, name: str, **changes: Any) -> State:
     return replace(state, batches={**state.batches, name: replace(state.batches.get(name, BatchState()), **changes)})
+
+
+def _revisions(before: BatchState, new: Coverage, at: float, model: str) -> Revisions:
+    found = Revision(0, at, model, "", new.rows, new.requests, new.revision)
+    old = None if before.covered is None else before.covered.fingerprint
+    return revised(before.revisions, old, new.fingerprint, found)
 
 
 def _reopen(state: State, tasks: Iterable[str]) -> State:
@@ -564,6 +580,8 @@ def _batch_line(batch: BatchState) -> str:
             data["pin"] = {"selector": batch.pin.selector, "offer": batch.pin.offer.to_json()}
         if batch.covered is not None:
             data["covered"] = {**vars(batch.covered), "needs": list(batch.covered.needs)}
+        if batch.revisions:
+            data["revisions"] = [vars(revision) for revision in batch.revisions]
         if batch.published is not None:
             said = {key: value for key, value in vars(batch.published).items() if key != "to" or value}
             data["published"] = {**said, "counts": batch.published.counts.to_json()}
@@ -583,4 +601,5 @@ def _batch_from(data: Mapping[str, Any]) -> BatchState:
         pin=None if pin is None else Pin(pin["selector"], Offer.from_json(pin["offer"])),
         covered=None if covered is None else Coverage(**{**covered, "needs": tuple(covered["needs"])}),
         published=published,
+        revisions=tuple(Revision(**revision) for revision in data.get("revisions", ())),
     )

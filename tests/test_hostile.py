@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from helpers import Project
 
-from runner.collect import judge_for
+from runner.judging import judge_for
 from runner.result import Failure, Result
 from runner.sandbox import watched
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from runner.model import Offer, Price
 from runner.provider import Phase, Progress
 from runner.result import Counts
+from runner.revision import Revision
 from runner.state import (
     LIFTS,
     Abandoned,
@@ -189,19 +190,37 @@ def folded() -> Iterator[tuple[str, State, Event, State]]:
     yield "forgiven with its batch", held, Forgiven((), "failed", ("a",)), STATE
     more = replace(COVERAGE, key="k2", needs=("t-1", "t-2"))
     seen = {"t-1": condition(TASK), "t-2": condition(OTHER)}
-    yield "covered", STATE, Covered("a", more, seen), with_batch(BatchState(covered=more))
+    first = Revision(1, 9.0, "mi-9", "as before", 3, 3)
+    done = BatchState(covered=more, revisions=(first,))
+    yield "covered", STATE, Covered("a", more, seen, 9.0, "mi-9"), with_batch(done)
+    afresh = replace(more, fingerprint={"prompt": "q"}, revision="blob")
+    second = Revision(2, 99.0, "mi-9", "prompt changed", 3, 3, "blob")
+    yield (
+        "covered, and asks otherwise",
+        with_batch(done),
+        Covered("a", afresh, seen, 99.0, "mi-9"),
+        with_batch(BatchState(covered=afresh, revisions=(first, second))),
+    )
+    grown = replace(more, rows=9, requests=8)
+    yield (
+        "covered, with more rows",
+        with_batch(done),
+        Covered("a", grown, seen, 99.0, "mi-9"),
+        with_batch(BatchState(covered=grown, revisions=(replace(first, rows=9, requests=8),))),
+    )
     stale = replace(more, current=False)
+    first = replace(first, at=0.0, model="")
     yield (
         "covered, but moved on",
         STATE,
         Covered("a", more, {**seen, "t-1": "gone"}),
-        with_batch(BatchState(covered=stale)),
+        with_batch(BatchState(covered=stale, revisions=(first,))),
     )
     yield (
         "covered, but gone",
         STATE,
         Covered("a", replace(more, needs=("t-9",)), {"t-9": condition(TASK)}),
-        with_batch(BatchState(covered=replace(stale, needs=("t-9",)))),
+        with_batch(BatchState(covered=replace(stale, needs=("t-9",)), revisions=(first,))),
     )
     yield "published", STATE, Published("a", PUBLICATION), with_batch(replace(batch, published=PUBLICATION))
     yield "removed", STATE, Removed(("t-1", "gone")), reopened(replace(STATE, tasks={"t-2": OTHER}))
@@ -396,6 +415,8 @@ def possible(state: State, now: float, draw: st.DrawFn) -> Iterator[Callable[[],
         batch,
         Coverage(words, {"prompt": words}, 3, 3, needs, 3, words),
         {need: condition(state.tasks[need]) for need in needs},
+        now,
+        words,
     )
     yield lambda: Renewed(draw(st.sampled_from(["x", "y"])), now + 60)
     yield lambda: Stopped((id,), draw(st.sampled_from(["cancelled", "gave_up"])), draw(st.sampled_from([(), (batch,)])))

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from helpers import Project
 
-from runner import collect, sandbox
-from runner.collect import judge_for
+from runner import judging, sandbox
+from runner.judging import judge_for
 from runner.result import Result
 from runner.sandbox import watched
 from runner.schema import answer_schema
@@ -78,15 +78,15 @@ def failure(schema: Any, text: str) -> str:
 @pytest.mark.parametrize("name", RUNAWAYS)
 def test_a_check_that_runs_away_is_stopped(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its row fails, and says that nobody knows whether the answer fits."""
-    monkeypatch.setattr(collect, "_PATIENCE", 0.05)
-    monkeypatch.setattr(collect, "_CHARACTER", 0.0)
+    monkeypatch.setattr(judging, "_PATIENCE", 0.05)
+    monkeypatch.setattr(judging, "_CHARACTER", 0.0)
     schema, value = RUNAWAYS[name]
     assert failure(schema, json.dumps(value)).startswith("the schema cannot be checked: ")
 
 
 def test_answers_that_each_stay_within_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten thousand answers of 1.9 s each are five hours: together they have seconds, and the rest is not tried."""
-    monkeypatch.setattr(collect, "_PATIENCE", 0.5)
+    monkeypatch.setattr(judging, "_PATIENCE", 0.5)
     judge = judge_for({"pattern": "^(a*)*b$"})
     answer = Result("00", text=json.dumps("a" * 21))
     with watched():
@@ -101,7 +101,7 @@ def test_answers_that_each_stay_within_the_limit(monkeypatch: pytest.MonkeyPatch
 
 def test_one_batch_does_not_use_up_the_time_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
     """The answers of an honest batch, in the same run, are judged as ever: each schema has a time of its own."""
-    monkeypatch.setattr(collect, "_PATIENCE", 0.05)
+    monkeypatch.setattr(judging, "_PATIENCE", 0.05)
     failure({"pattern": BOMB}, json.dumps(WORD))
     with watched():
         assert judge_for({"type": "string"})(answered('"fine"')).failure is None
@@ -109,7 +109,7 @@ def test_one_batch_does_not_use_up_the_time_of_another(monkeypatch: pytest.Monke
 
 def test_honest_answers_earn_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many long answers to an ordinary schema take longer than any fixed limit, and all of them are judged."""
-    monkeypatch.setattr(collect, "_PATIENCE", 0.1)
+    monkeypatch.setattr(judging, "_PATIENCE", 0.1)
     step = {"type": "object", "required": ["a"], "properties": {"a": {"maxLength": 50}, "b": {"enum": ["x", "y"]}}}
     judge = judge_for({"type": "object", "properties": {"steps": {"type": "array", "items": step}}})
     answer = answered({"steps": [{"a": "hello", "b": "y"}] * 200})
