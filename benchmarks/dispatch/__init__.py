@@ -1,0 +1,1 @@
+"""How fast single questions are asked: runner beside what people use today, against one fast server."""
