@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
@@ -32,7 +31,9 @@ font-size: {char_height}px; line-height: {line_height}px; }}
 {styles}
 </style>
 <defs>
-<clipPath id="{unique_id}-clip-terminal"><rect x="0" y="0" width="{terminal_width}" height="{terminal_height}"/></clipPath>
+<clipPath id="{unique_id}-clip-terminal">
+<rect x="0" y="0" width="{terminal_width}" height="{terminal_height}"/>
+</clipPath>
 {lines}
 </defs>
 {chrome}
@@ -45,24 +46,6 @@ font-size: {char_height}px; line-height: {line_height}px; }}
 </svg>
 """
 """As rich's own template, without its font, which would be fetched from elsewhere."""
-
-
-@dataclass(frozen=True)
-class Shot:
-    """What is typed, and when to look: once ``until`` is on the screen.  ``before`` is done first, unseen."""
-
-    name: str
-    types: str
-    until: str
-    before: str = "true"
-    lines: int = 24
-
-
-SHOTS = (
-    Shot("plan", "runner plan", "Digest"),
-    Shot("apply-progress", "runner apply --yes --wait --select slow", "%"),
-    Shot("apply", "runner apply --yes --wait", "Next"),
-)
 
 
 class Screen:
