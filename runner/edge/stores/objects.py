@@ -18,16 +18,17 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from runner.edge.store import Conflict
+from runner.edge.store import Conflict, Probe
 from runner.edge.stores.far import OutOfReach
 from runner.errors import CredentialsError, RunnerError
 
@@ -162,8 +163,12 @@ class Bucket:
             raise Conflict
         return seen[1]
 
-    def _probe(self) -> None:
-        """See whether the store keeps to conditions, with an object that nobody else knows of."""
+    def probe(self) -> Probe:
+        """With an object of its own, which goes again."""
+        return Probe("it keeps to the conditions of a write", self._probe())
+
+    def _probe(self) -> float | None:
+        """See whether the store keeps to conditions, with an object that nobody else knows of; returns its skew."""
         name = f"probe-{uuid4().hex}"
         with self._told():
             try:
@@ -173,6 +178,8 @@ class Bucket:
                     raise self._unfit("it writes what it was told not to write")
                 if not version or self._refuses(name, version):
                     raise self._unfit("it does not know the versions that it names itself")
+                written: datetime | None = self._library.head(self._blobs, self._at(name)).get("last_modified")
+                return None if written is None else written.timestamp() - time.time()
             finally:
                 with suppress(Exception):  # it takes no room, and whoever may not delete may still write
                     self._library.delete(self._blobs, self._at(name))
