@@ -57,10 +57,11 @@ def examine(start: Path, request: Request) -> Iterator[Finding]:
         return
     found = problems(root)
     if found:
-        shown = tuple(f"{problem.where}: {problem.message}" for problem in found[:_SHOWN])
-        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-        what = f"{len(found)} problem{'s' if len(found) != 1 else ''} in its files"
-        yield Finding("project", Status.FAIL, what, "; ".join(shown) + more, "See all of them:", ("runner validate",))
+        for problem in found[:_SHOWN]:
+            yield Finding("project", Status.FAIL, f"{problem.where}: {problem.message}", do=problem.hint)
+        if len(found) > _SHOWN:
+            more = f"and {counted(len(found) - _SHOWN, 'problem')} more"
+            yield Finding("project", Status.FAIL, more, do="See all of them:", commands=("runner validate",))
         yield from git_findings(root, None)
         return
     project, specs = load(root)
@@ -85,13 +86,15 @@ def _with_world(root: Path, project: Project, specs: Sequence[Spec], request: Re
         providers = Providers(root, project, closing)
         world = World(root, project, store, providers)
         state = yield from state_findings(world, request)
+        willing: set[str] = set()
         names = [name for name in project.providers if request.provider in (None, name)]
         for name in names:
             used = any(spec.provider == name for spec in chosen) or request.provider == name
-            yield from provider_findings(world, name, used=used, offline=request.offline)
+            if (yield from provider_findings(world, name, used=used, offline=request.offline)):
+                willing.add(name)
             yield from clock_findings(f"clock of {name}", providers.skew(name))
-        if state is not None:
-            yield from plan_findings(world, chosen, state, offline=request.offline)
+        if state is not None and (chosen or request.provider is None):
+            yield from plan_findings(world, chosen, state, willing, offline=request.offline)
 
 
 # ---- the state -------------------------------------------------------------------------------------------------------

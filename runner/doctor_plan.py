@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 
 from runner.checkup import Finding, Status, counted
@@ -33,8 +33,11 @@ class _Models:
     choices: list[Pinned] = field(default_factory=list)
 
 
-def plan_findings(world: World, specs: Sequence[Spec], state: State, *, offline: bool) -> Iterator[Finding]:
-    found = _look_for_models(world, specs, state, offline=offline)
+def plan_findings(
+    world: World, specs: Sequence[Spec], state: State, willing: Set[str], *, offline: bool
+) -> Iterator[Finding]:
+    """``willing``: the providers that can be asked.  Of the others their own findings have told."""
+    found = _look_for_models(world, specs, state, willing, offline=offline)
     if found.good:
         told = ", ".join(f"{model} for {counted(count, 'spec')}" for model, count in found.good.most_common(5))
         more = ", …" if len(found.good) > 5 else ""
@@ -71,18 +74,17 @@ def _errors(error: RunnerError) -> Iterator[Finding]:
 # ---- models ----------------------------------------------------------------------------------------------------------
 
 
-def _look_for_models(world: World, specs: Sequence[Spec], state: State, *, offline: bool) -> _Models:
+def _look_for_models(world: World, specs: Sequence[Spec], state: State, willing: Set[str], *, offline: bool) -> _Models:
     offers = Offers(world, offline=offline)
     found = _Models()
     for spec in specs:
         about = f"model of {spec.name}"
-        try:
-            catalogue = offers.of(spec.provider)
-        except RunnerError:  # of which the provider's own findings tell
+        if spec.provider not in willing:
             what = f"{spec.provider} gave no list of models"
-            found.troubles.append(Finding(about, Status.UNKNOWN, what, "See above what it lacks."))
+            found.troubles.append(Finding(about, Status.UNKNOWN, what, f"See above, at provider {spec.provider}."))
             continue
         try:
+            catalogue = offers.of(spec.provider)
             offer, pin = pick_offer(spec, state, offers, offline=offline or catalogue is None, upgrade=False)
         except RunnerError as error:
             found.troubles.append(Finding.of(about, error))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,8 +18,11 @@ from runner.scaffold_choices import BLANK
 _HERE = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
-def provider_findings(world: World, name: str, *, used: bool, offline: bool) -> Iterator[Finding]:
-    """``used``: some spec names the provider, or the person did.  What another lacks hinders nobody yet."""
+def provider_findings(world: World, name: str, *, used: bool, offline: bool) -> Generator[Finding, None, bool]:
+    """Returns whether the provider can be asked for more.
+
+    ``used``: some spec names it, or the person did.  What another lacks hinders nobody yet.
+    """
     config = world.project.providers[name]
     about = f"provider {name}"
     lacking = Status.FAIL if used else Status.WARN
@@ -33,7 +36,7 @@ def provider_findings(world: World, name: str, *, used: bool, offline: bool) -> 
         unused = "" if used else "No spec asks this provider yet."
         yield Finding(about, lacking, error.message, unused, error.hint, credentials=True)
     if missing or blanks:
-        return
+        return False
     if named:
         yield Finding(about, Status.OK, f"there: {', '.join(_source(ref) for _, ref in named)}")
     yield from _cleartext(about, config, has_secrets=bool(named))
@@ -41,6 +44,7 @@ def provider_findings(world: World, name: str, *, used: bool, offline: bool) -> 
         provider = world.providers[name]
         yield from (Finding(about, Status.WARN, note.removeprefix(f"{name}: ")) for note in provider.notes)
         yield from _acceptance(about, provider, has_secrets=bool(named), offline=offline)
+        return True
     except (Busy, Unsure) as error:
         # A server that answers, if only "not now", is in reach.
         reached = isinstance(error, Busy) and bool(error.code)
@@ -48,6 +52,7 @@ def provider_findings(world: World, name: str, *, used: bool, offline: bool) -> 
     except RunnerError as error:
         refused = error.exit_code == CredentialsError.exit_code
         yield Finding.of(about, error, Status.FAIL if refused else lacking)
+    return False
 
 
 def _acceptance(about: str, provider: Provider, *, has_secrets: bool, offline: bool) -> Iterator[Finding]:

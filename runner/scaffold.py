@@ -12,10 +12,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from runner.document import parse
 from runner.edge.grounds import Grounds
 from runner.edge.rows import read
 from runner.edge.steps import place_in_repository
 from runner.errors import RunnerError
+from runner.load import RUNNER_YAML
+from runner.project import Project
 from runner.scaffold_choices import CHOICES, SIMULATOR, Choice
 from runner.scaffold_files import FIRST_ROWS, SAMPLE, Data, Wishes, can_be_referred_to, project_files
 from runner.schema import nearest, schema_text
@@ -125,6 +128,7 @@ def new_project(
         variables=choice.variables(environ) if choice else None,
         github=github,
     )
+    _stay_out_of_specs(folder)
     if github and (place := place_in_repository(folder)) != ".":
         raise RunnerError(
             f"workflows lie at the root of a repository, and this folder is its {place}",
@@ -135,6 +139,22 @@ def new_project(
     if github:
         files |= {f".github/workflows/{file}": workflow_text(file, wishes.variables or {}) for file in _WORKFLOWS}
     return wishes, files
+
+
+def _stay_out_of_specs(folder: Path) -> None:
+    """Raises RunnerError where another project would take the new one's files for its specs."""
+    real = Path(os.path.realpath(folder))
+    for root in real.parents:
+        if (root / RUNNER_YAML).is_file() and real.is_relative_to(root / _specs_of(root)):
+            raise RunnerError(
+                f"{folder} lies among the specs of the project in {root}, which would read its files",
+                hint="Make the project elsewhere, or add a spec to that one.",
+            )
+
+
+def _specs_of(root: Path) -> str:
+    documents, _ = parse((root / RUNNER_YAML).read_bytes(), RUNNER_YAML)
+    return (documents[0].find(("specs",), str) if documents else None) or Project.specs
 
 
 def workflow_text(file: str, variables: Mapping[str, str]) -> str:

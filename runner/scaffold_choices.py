@@ -21,6 +21,8 @@ class Choice:
     type: str
     keys: Mapping[str, tuple[str, ...]]
     lines: tuple[str, ...] = ()
+    steers: bool = True
+    """It takes a temperature."""
     family: bool = False
     """Its list of models says of which family each is, so that a spec that selects by family stays as it is."""
 
@@ -35,8 +37,8 @@ class Choice:
         return all(known.intersection(names) for names in self.keys.values())
 
 
-def _dialect(name: str, about: str, *variables: str, lines: tuple[str, ...] = ()) -> Choice:
-    return Choice(name, about, "openai", {"api_key": variables}, (f"dialect: {name}", *lines))
+def _dialect(name: str, about: str, *variables: str, lines: tuple[str, ...] = (), steers: bool = True) -> Choice:
+    return Choice(name, about, "openai", {"api_key": variables}, (f"dialect: {name}", *lines), steers=steers)
 
 
 _CHOICES = (
@@ -72,7 +74,7 @@ _CHOICES = (
     Choice("openai", "OpenAI's batches", "openai", {"api_key": ("OPENAI_API_KEY",)}),
     Choice("anthropic", "Anthropic's Message Batches", "anthropic", {"api_key": ("ANTHROPIC_API_KEY",)}),
     _dialect("dashscope", "batches of Alibaba Cloud Model Studio", "DASHSCOPE_API_KEY"),
-    _dialect("kimi", "batches of Moonshot's Kimi", "MOONSHOT_API_KEY", "KIMI_API_KEY"),
+    _dialect("kimi", "batches of Moonshot's Kimi", "MOONSHOT_API_KEY", "KIMI_API_KEY", steers=False),
     _dialect("zhipu", "batches of Zhipu", "ZHIPU_API_KEY", "ZHIPUAI_API_KEY"),
     _dialect("siliconflow", "batches of SiliconFlow", "SILICONFLOW_API_KEY"),
     _dialect("groq", "Groq's batches", "GROQ_API_KEY"),

@@ -95,7 +95,7 @@ def runner_yaml(wishes: Wishes) -> str:
 
 def _shared_state(wishes: Wishes) -> list[str]:
     if not wishes.github:
-        return ["# state: git:batch-state # or on a branch, in a bucket …, for a team"]
+        return ["# state: s3://BUCKET/PREFIX # for a team; or gs://, az://, git:BRANCH, http://"]
     return [
         "# The workflows need it on a branch: a machine of GitHub forgets.  Write this in its place before you push:",
         "# state: git:batch-state",
@@ -128,10 +128,10 @@ def _head(wishes: Wishes, description: str) -> list[str]:
     ]
 
 
-def _tail() -> list[str]:
+def _tail(wishes: Wishes) -> list[str]:
     return [
         "parameters: # as the provider names them",
-        "  temperature: 0",
+        *(["  temperature: 0"] if wishes.choice is None or wishes.choice.steers else []),
         "  max_tokens: 256 # also what a plan takes for the most that an answer can cost",
         "# wait: {max: 24h} # how long the answers may take",
     ]
@@ -146,7 +146,7 @@ def _sample_spec(wishes: Wishes) -> str:
         "prompt: # Jinja templates; `row` has the columns of the file",
         "  system: Answer with the name of the city and nothing else.",
         "  user: What is the capital of {{ row.country }}?",
-        *_tail(),
+        *_tail(wishes),
     ]
     return "".join(f"{line}\n" for line in lines)
 
@@ -169,7 +169,7 @@ def _own_spec(wishes: Wishes) -> str:
         "  system: Answer briefly.",
         "  user: |",
         f"    {_reference(data.column)}",
-        *_tail(),
+        *_tail(wishes),
     ]
     return "".join(f"{line}\n" for line in lines)
 
