@@ -122,7 +122,7 @@ def _head(wishes: Wishes, description: str) -> list[str]:
     return [
         "# yaml-language-server: $schema=../schemas/batch.schema.json",
         "version: 1",
-        f"name: {wishes.name}",
+        f"name: {_quoted(wishes.name)}",
         f"description: {description}",
         *select,
     ]

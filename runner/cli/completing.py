@@ -48,13 +48,18 @@ def _root(context: click.Context) -> Path | None:
 
 
 def _specs(root: Path) -> Iterator[str]:
-    """Names as the files spell them, and those that the state knows: a matrix makes several of one."""
+    """Names as the files spell them, and those that the state knows: of a spec with a matrix only it knows them all."""
+    known = _state(root).get("batches", {})
+    yield from known
     folder = root / _setting(root, "specs")
     paths = (path for path in sorted(folder.rglob("*.y*ml")) if path.suffix in (".yaml", ".yml") and path.is_file())
     for path in islice(paths, _FILES):
         with path.open("rb") as file:
-            yield from (found[1].decode() for found in _NAME.finditer(file.read(_HEAD)))
-    yield from _state(root).get("batches", {})
+            head = file.read(_HEAD)
+        several = b"\nmatrix:" in head
+        for name in (found[1].decode() for found in _NAME.finditer(head)):
+            if not (several and any(one.startswith(f"{name}-") for one in known)):
+                yield name
 
 
 def _tasks(root: Path) -> Iterator[str]:
@@ -72,12 +77,12 @@ def _providers(root: Path) -> Iterator[str]:
 def _setting(root: Path, key: str) -> str:
     """A plain top-level setting of runner.yaml, else its default."""
     text = (root / "runner.yaml").read_bytes()[: _HEAD * 4].decode("utf-8", "replace")
-    found = re.search(rf"^{key}:[ \t]*[\"']?([^\s\"'#]+)", text, re.MULTILINE)
+    found = re.search(rf"^{key}:[ \t]*[\"']?([\w./~][^\s\"'#]*)", text, re.MULTILINE)
     return found[1] if found else _SETTING[key]
 
 
-def _state(root: Path) -> dict[str, Any]:
-    """The state's document, or the copy of one that lies elsewhere, of when it was last read here."""
+def _state(root: Path) -> dict[str, dict[str, Any]]:
+    """The parts of the state's document, or of the copy of one that lies elsewhere, of when it was last read here."""
     place = _setting(root, "state")
     if place.startswith("git:") or "://" in place:
         from runner.edge.stores import copy_of
@@ -87,8 +92,10 @@ def _state(root: Path) -> dict[str, Any]:
         path = root / place / "state.json"
     if not path.is_file() or os.path.getsize(path) > _LARGEST:  # noqa: PTH202
         return {}
-    document: dict[str, Any] = json.loads(path.read_bytes())
-    return document
+    with suppress(ValueError, OSError):  # the names in the files are there all the same
+        document = json.loads(path.read_bytes())
+        return {key: part for key, part in document.items() if isinstance(part, dict)}
+    return {}
 
 
 spec_names = _completer(_specs)
