@@ -164,11 +164,24 @@ class Bucket:
         return seen[1]
 
     def probe(self) -> Probe:
-        """With an object of its own, which goes again."""
-        return Probe("it keeps to the conditions of a write", self._probe())
+        """With objects of its own, which go again."""
+        self._probe()
+        return Probe("it keeps to the conditions of a write", self._skew())
 
-    def _probe(self) -> float | None:
-        """See whether the store keeps to conditions, with an object that nobody else knows of; returns its skew."""
+    def _skew(self) -> float:
+        """Seconds by which the store's clock is ahead of ours, by when it says that an object was written."""
+        name = f"probe-{uuid4().hex}"
+        with self._told():
+            try:
+                self._put(self._blobs, name, b"1", "overwrite")
+                written: datetime = self._library.head(self._blobs, self._at(name))["last_modified"]
+                return written.timestamp() - time.time()
+            finally:
+                with suppress(Exception):  # as below
+                    self._library.delete(self._blobs, self._at(name))
+
+    def _probe(self) -> None:
+        """See whether the store keeps to conditions, with an object that nobody else knows of."""
         name = f"probe-{uuid4().hex}"
         with self._told():
             try:
@@ -178,8 +191,6 @@ class Bucket:
                     raise self._unfit("it writes what it was told not to write")
                 if not version or self._refuses(name, version):
                     raise self._unfit("it does not know the versions that it names itself")
-                written: datetime | None = self._library.head(self._blobs, self._at(name)).get("last_modified")
-                return None if written is None else written.timestamp() - time.time()
             finally:
                 with suppress(Exception):  # it takes no room, and whoever may not delete may still write
                     self._library.delete(self._blobs, self._at(name))
