@@ -10,11 +10,16 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from click.shell_completion import ShellComplete
 from helpers import PATIENCE, Project, call, environment
+
+from runner.cli.commands import cli
+from runner.cli.completion import VARIABLE
+from runner.edge.stores import copy_of
 
 ROOT = Path(__file__).parent.parent
 SHELLS = [
@@ -39,15 +44,22 @@ _runner_completion
 FISH = "{runner} completion fish | source; complete -C {line}"
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    """A project with a matrix and a task, and a `runner` on the path."""
-    project = Project(tmp_path / "project")
+@pytest.fixture(scope="module")
+def applied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with a matrix and two tasks that were applied."""
+    project = Project(tmp_path_factory.mktemp("applied"))
     project.spec("gsm8k", rows=1)
     project.spec(
         "greetings", rows=1, matrix={"style": ["brief", "long"]}, prompt={"user": "{{ row.q }} {{ vars.style }}"}
     )
     project.apply()
+    return project.root
+
+
+@pytest.fixture
+def project(applied: Path, tmp_path: Path) -> Project:
+    """A copy of it, and a `runner` on the path."""
+    project = Project(Path(shutil.copytree(applied, tmp_path / "project")))
     (tmp_path / "bin").mkdir()
     runner = tmp_path / "bin/runner"
     runner.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(tmp_path / "entry.py"))} "$@"\n')
@@ -82,18 +94,15 @@ def complete(shell: str, project: Project, *typed: str, at: Path | None = None) 
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_a_shell_completes(shell: str, project: Project) -> None:
-    """Commands, options, specs with those of a matrix, tasks and providers, each by what was typed of it."""
+    """Commands, specs with those of a matrix, and tasks, each by what was typed of it."""
     (task, *_) = project.state()["tasks"]
     assert complete(shell, project, "pl") == ["plan"]
-    assert "--select" in complete(shell, project, "plan", "--se")
     assert complete(shell, project, "plan", "--select", "g") == [
         "greetings-brief",
         "greetings-long",
         "gsm8k",
     ]
-    assert complete(shell, project, "retry", "gs") == ["gsm8k"]
     assert task in complete(shell, project, "state", "adopt", task[:4])
-    assert complete(shell, project, "models", "d") == ["demo"]
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -101,6 +110,18 @@ def test_outside_a_project_a_shell_is_told_nothing(shell: str, project: Project)
     """No name, and above all no word on standard error, which would lie across the line that is being typed."""
     assert complete(shell, project, "retry", "gs", at=project.root.parent) == []
     assert complete(shell, project, "-C", "project", "retry", "gs", at=project.root.parent) == ["gsm8k"]
+
+
+def test_what_can_be_completed(project: Project) -> None:
+    """Options, and names wherever a command takes one."""
+    (task, *_) = project.state()["tasks"]
+    assert "--select" in ask(project, "plan", "--se")
+    for words in (("render",), ("retry",), ("cancel",), ("apply", "--select"), ("models", "--spec")):
+        assert ask(project, *words, "gs") == ["gsm8k"], words
+    for words in (("state", "show"), ("state", "abandon"), ("state", "rm", "t-1")):
+        assert task in ask(project, *words, ""), words
+    for words in (("models",), ("doctor",)):
+        assert ask(project, *words, "d") == ["demo"], words
 
 
 def test_a_tab_in_bash(project: Project) -> None:
@@ -144,24 +165,10 @@ def until(terminal: int, wanted: str) -> str:
     return shown[: shown.index(wanted) + len(wanted)]
 
 
-def ask(project: Project, *words: str, env: Mapping[str, str] | None = None) -> list[str]:
-    """What the program itself offers, as every shell asks it."""
-    told = {
-        "_RUNNER_COMPLETE": "bash_complete",
-        "COMP_WORDS": shlex.join(["runner", *words]),
-        "COMP_CWORD": str(len(words)),
-    }
-    entry = project.root.parent / "entry.py"
-    done = subprocess.run(
-        [sys.executable, str(entry)],
-        cwd=project.root,
-        env=environment({**told, "PYTHONPATH": str(ROOT), **(env or {})}),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    return [line.partition(",")[2] for line in done.stdout.splitlines() if line]
+def ask(project: Project, *words: str) -> list[str]:
+    """What the program itself offers for the last word."""
+    asked = ShellComplete(cli, {}, "runner", VARIABLE)
+    return [found.value for found in asked.get_completions(["-C", str(project.root), *words[:-1]], words[-1])]
 
 
 BROKEN: Sequence[tuple[str, str]] = [
@@ -187,19 +194,25 @@ def test_what_is_broken_or_hostile_is_silence(project: Project, file: str, text:
 
 def test_completion_reads_files_and_nothing_else(project: Project) -> None:
     """No template engine, no network and no JSON Schema is even loaded: it has to be quick between two keystrokes."""
-    entry = project.root.parent / "entry.py"
-    entry.write_text(
+    script = (
         "import atexit, sys\nheavy = {'jinja2', 'httpx', 'jsonschema'}\n"
-        "atexit.register(lambda: [print('plain,' + name) for name in heavy & sys.modules.keys()])\n" + entry.read_text()
+        "atexit.register(lambda: print('loaded', *sorted(heavy & sys.modules.keys())))\n"
     )
-    assert ask(project, "retry", "gs") == ["gsm8k"]
-    assert ask(project, "models", "") == ["demo"]
+    entry = project.root.parent / "entry.py"
+    told = {"_RUNNER_COMPLETE": "bash_complete", "COMP_WORDS": "runner models d", "COMP_CWORD": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", script + entry.read_text()],
+        cwd=project.root,
+        env=environment({**told, "PYTHONPATH": str(ROOT)}),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert (done.stdout, done.stderr) == ("plain,demo\nloaded\n", "")
 
 
 def test_a_state_elsewhere_is_completed_from_its_copy(project: Project) -> None:
     """Nobody is asked: what this machine last saw of the state is what is offered."""
-    from runner.edge.stores import copy_of
-
     document = (project.root / ".runner/state.json").read_text("utf-8")
     project.configure(state="s3://bucket/prefix")
     assert ask(project, "state", "show", "") == []
