@@ -32,6 +32,9 @@ Nouns: frozen values and the pure questions one can ask of them.
 ``polling``         when a provider may politely be asked again
 ``outcome``         what an apply came to
 ``review``          a plan with what a person needs to judge it, also from a file that may be forged
+``scaffold_choices`` the real providers that a new project can have
+``scaffold_files``  the texts of a new project
+``checkup``         what a look at the surroundings found
 ``report/``         all of these as text, JSON and Markdown
 ==================  ====================================================================================
 
@@ -69,6 +72,10 @@ Verbs: each does one thing to the world, through hands it is lent.
 ``workflow``        the verbs in order
 ``commenting``      keep one comment on a pull request
 ``scaffold``        what `runner init` writes
+``doctor_machine``  this machine and the project's folder, as a run finds them
+``doctor_providers`` what providers say of our credentials
+``doctor_plan``     what may be in the way of the next plan
+``doctor``          look at everything that a run needs, at no cost
 ``cli/``            parse, one call, print, exit code
 ==================  ====================================================================================
 """

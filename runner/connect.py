@@ -32,6 +32,7 @@ class Providers(Mapping[str, Provider]):
         self._configs = project.providers
         self._closing = closing
         self._built: dict[str, Provider] = {}
+        self._https: dict[str, Http] = {}
         self._lock = RLock()
 
     def __getitem__(self, name: str) -> Provider:
@@ -48,11 +49,15 @@ class Providers(Mapping[str, Provider]):
     def __len__(self) -> int:
         return len(self._configs)
 
+    def skew(self, name: str) -> float | None:
+        """Seconds by which a provider's clock was ahead of ours when it last answered; None where it told no time."""
+        return self._https[name].skew if name in self._https else None
+
     def _build(self, config: ProviderConfig) -> Provider:
         def secret(ref: SecretRef) -> str:
             return secrets.resolve(ref, provider=config.name, environ=os.environ, root=self._root)
 
-        http = Http()
+        http = self._https[config.name] = Http()
         self._closing.callback(http.close)
         return build(
             config,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from runner.digests import WIDTH
 from runner.model import Catalogue, Offer
@@ -259,3 +259,14 @@ class Worker(Provider, Protocol):
 
     def forget(self, jobs: Iterable[Job]) -> None:
         """Drop what is kept of tasks whose results were collected, or that a person gave up."""
+
+
+@runtime_checkable
+class Vouching(Protocol):
+    """A provider that can be asked, at no cost, whether it takes our credentials.  None has to be."""
+
+    def accepts(self) -> str:
+        """Ask for what only a good key is given; returns what that was, such as "the list of batches".
+
+        Returns "" where nothing that is free to ask would tell.  Raises as any conversation does.
+        """

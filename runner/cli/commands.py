@@ -7,13 +7,22 @@ from pathlib import Path
 import click
 
 from runner.cli import show
+from runner.cli.completing import provider_names, spec_names
+from runner.cli.completion import completion
 from runner.cli.context import Context, names_like, one_spec, open_project, pass_context, tidy
+from runner.cli.doctor import doctor
+from runner.cli.guide import Guide
+from runner.cli.init import init
 from runner.cli.kinds import ALLOW, DURATION, LABEL
 from runner.cli.state import state
 from runner.errors import RunnerError
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Guide,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Begin with `runner init`, which costs nothing; `runner doctor` says what is still missing.",
+)
 @click.option(
     "-C", "folder", metavar="DIR", type=click.Path(path_type=Path), help="Look for runner.yaml from DIR on up."
 )
@@ -27,19 +36,6 @@ def cli(context: click.Context, folder: Path | None, no_color: bool) -> None:
 
 
 # ---- documents -------------------------------------------------------------------------------------------------------
-
-
-@cli.command()
-@click.argument("folder", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
-@pass_context
-def init(context: Context, folder: Path | None) -> None:
-    """Write a project that runs at once on the simulator."""
-    from runner.scaffold import write_project
-
-    target = context.start / (folder or ".")
-    show.say([f"wrote {path}" for path in write_project(target)])
-    place = f" -C {folder}" if folder and target.resolve() != Path.cwd() else ""
-    show.say(["", "Next:", f"    runner{place} plan", f"    runner{place} apply --yes --wait"])
 
 
 @cli.command()
@@ -77,7 +73,7 @@ def schema(kind: str) -> None:
 
 
 @cli.command()
-@click.argument("name")
+@click.argument("name", shell_complete=spec_names)
 @click.option("--row", metavar="KEY", help="Only the row with this key (or number, where there is no key).")
 @click.option("--limit", metavar="N", type=click.IntRange(min=1), help="At most N rows.")
 @pass_context
@@ -99,8 +95,14 @@ def render(context: Context, name: str, row: str | None, limit: int | None) -> N
 
 
 @cli.command()
-@click.argument("provider", required=False)
-@click.option("--spec", "spec", metavar="NAME", help="Say of each model whether it fits this spec, and why not.")
+@click.argument("provider", required=False, shell_complete=provider_names)
+@click.option(
+    "--spec",
+    "spec",
+    metavar="NAME",
+    shell_complete=spec_names,
+    help="Say of each model whether it fits this spec, and why not.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @pass_context
 def models(context: Context, provider: str | None, spec: str | None, as_json: bool) -> None:
@@ -132,7 +134,14 @@ def models(context: Context, provider: str | None, spec: str | None, as_json: bo
 @click.option("--markdown", "as_markdown", is_flag=True, help="Markdown, for a pull request.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit 2 when there are changes.")
 @click.option("--offline", is_flag=True, help="Ask no provider; needs no secret and no network.")
-@click.option("--select", "select", metavar="NAME", multiple=True, help="Only these specs (globs; repeatable).")
+@click.option(
+    "--select",
+    "select",
+    metavar="NAME",
+    multiple=True,
+    shell_complete=spec_names,
+    help="Only these specs (globs; repeatable).",
+)
 @click.option("--allow", type=ALLOW, multiple=True, help="Lift one limit for once, such as cost=80.")
 @click.option("--upgrade", is_flag=True, help="Choose models anew instead of keeping the pinned ones.")
 @click.option(
@@ -188,7 +197,14 @@ def plan(
 @click.option("--timeout", type=DURATION, help="Stop waiting after this long, such as 90s, 15m or 1h.")
 @click.option("--expect", metavar="DIGEST", help="Go on only if the plan has this digest.")
 @click.option("--collect", is_flag=True, help="Submit and cancel nothing; needs no approval.")
-@click.option("--select", "select", metavar="NAME", multiple=True, help="Only these specs (globs; repeatable).")
+@click.option(
+    "--select",
+    "select",
+    metavar="NAME",
+    multiple=True,
+    shell_complete=spec_names,
+    help="Only these specs (globs; repeatable).",
+)
 @click.option("--sample", metavar="N", type=click.IntRange(min=1), help="Submit only the first N rows of each spec.")
 @click.option("--allow", type=ALLOW, multiple=True, help="Lift one limit for once, such as cost=80.")
 @click.option("--upgrade", is_flag=True, help="Choose models anew instead of keeping the pinned ones.")
@@ -289,7 +305,7 @@ def status(context: Context, watch: bool, as_json: bool) -> None:
 
 
 @cli.command()
-@click.argument("name")
+@click.argument("name", shell_complete=spec_names)
 @pass_context
 def cancel(context: Context, name: str) -> None:
     """Stop what runs of spec NAME (a glob), and ask nothing of it again before `retry`."""
@@ -306,7 +322,7 @@ def cancel(context: Context, name: str) -> None:
 
 
 @cli.command()
-@click.argument("name")
+@click.argument("name", shell_complete=spec_names)
 @click.option("--failed", "scope", flag_value="failed", default="failed", help="Failed and missing rows (the default).")
 @click.option("--all", "scope", flag_value="all", help="Answered rows too.")
 @pass_context
@@ -354,4 +370,5 @@ def simulate(host: str, port: int, data: Path | None, faults: Path | None, answe
     run(host=host, port=port, data=data, faults_file=faults, speed=speed, answers=answers)
 
 
-cli.add_command(state)
+for command in (completion, doctor, init, state):
+    cli.add_command(command)

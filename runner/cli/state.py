@@ -7,10 +7,12 @@ from pathlib import Path
 import click
 
 from runner.cli import show
+from runner.cli.completing import task_ids
 from runner.cli.context import Context, open_project, open_world, pass_context
+from runner.cli.guide import Guide
 
 
-@click.group()
+@click.group(cls=Guide)
 def state() -> None:
     """Look at the state, and put right what only a person can know."""
 
@@ -26,7 +28,7 @@ def list_tasks(context: Context) -> None:
 
 
 @state.command("show")
-@click.argument("task", required=False)
+@click.argument("task", required=False, shell_complete=task_ids)
 @pass_context
 def show_task(context: Context, task: str | None) -> None:
     """Print TASK, or the whole document, as JSON."""
@@ -46,7 +48,7 @@ def show_task(context: Context, task: str | None) -> None:
 
 
 @state.command()
-@click.argument("task")
+@click.argument("task", shell_complete=task_ids)
 @click.argument("remote_id")
 @pass_context
 def adopt(context: Context, task: str, remote_id: str) -> None:
@@ -60,7 +62,7 @@ def adopt(context: Context, task: str, remote_id: str) -> None:
 
 
 @state.command()
-@click.argument("task")
+@click.argument("task", shell_complete=task_ids)
 @pass_context
 def abandon(context: Context, task: str) -> None:
     """Forget TASK, so that its requests may be sent again."""
@@ -74,7 +76,7 @@ def abandon(context: Context, task: str) -> None:
 
 
 @state.command()
-@click.argument("tasks", metavar="TASK...", nargs=-1, required=True)
+@click.argument("tasks", metavar="TASK...", nargs=-1, required=True, shell_complete=task_ids)
 @pass_context
 def rm(context: Context, tasks: tuple[str, ...]) -> None:
     """Take tasks out of the state; what they answered is forgotten, and will be asked again."""

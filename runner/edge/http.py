@@ -146,6 +146,8 @@ class Http:
         self._sleep = sleep
         self._clock = clock
         self._jitter = jitter
+        self.heard: tuple[str, float] | None = None
+        """The `Date` of the last whole answer, "" without one, and when it came by our clock (Unix seconds)."""
         self._lock = Lock()
         self._clients: dict[bool, httpx.Client] = {}
 
@@ -223,6 +225,14 @@ class Http:
                 if transfer.offset == before:
                     raise
 
+    @property
+    def skew(self) -> float | None:
+        """Seconds by which the clock of whoever answered last is ahead of ours; None where it told no time."""
+        try:
+            return None if self.heard is None else parsedate_to_datetime(self.heard[0]).timestamp() - self.heard[1]
+        except (ValueError, OverflowError):
+            return None
+
     def hide_link(self, url: str) -> None:
         """Keep out of messages what makes a link from a platform work: any value of its query may be a signature."""
         for pair in url.partition("?")[2].partition("#")[0].split("&"):
@@ -256,6 +266,7 @@ class Http:
                 client.stream(method, url, headers=headers, content=body, timeout=_timeout(timeout))
             )
             reply = _reply(response, where, keyed=is_keyed(headers))
+            self.heard = reply.headers.get("date", ""), time.time()
             judge(reply)
             return reply
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import shutil
+import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from runner.edge.files import Spooled, flush_folder, make_folder, naming, sha256_of, sweep, write_atomic
+from runner.edge.files import TEMPORARY, Spooled, flush_folder, make_folder, naming, sha256_of, sweep, write_atomic
 from runner.errors import RunnerError
 
 STALE = 3600.0
@@ -36,6 +40,23 @@ class Documents(Protocol):
 
     def tidy(self, now: float) -> None:
         """Sweep what killed runs left behind.  ``now`` in Unix seconds."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """``told``: in what the store was seen to be fit for a state, "" where nothing could be tried without touching it.
+    ``skew``: seconds by which its clock is ahead of ours, None where it told no time."""
+
+    told: str = ""
+    skew: float | None = None
+
+
+@runtime_checkable
+class Probed(Protocol):
+    """A document whose place can be tried without touching the document."""
+
+    def probe(self) -> Probe:
+        """Try whether writes are compared and swapped there.  Raises RunnerError where they are not, and OSError."""
 
 
 class Blobs(Protocol):
@@ -158,6 +179,21 @@ class FolderDocument:
             write_atomic(self._document, [new])
             self._flushed = new
 
+    def probe(self) -> Probe:
+        """With a document of its own in a folder that goes again: disks far away may neither lock nor tell our time."""
+        near = next(folder for folder in (self.folder, *self.folder.absolute().parents) if folder.is_dir())
+        trial = FolderDocument(Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=near)))
+        try:
+            trial.swap(None, b"1")
+            skew = trial._document.stat().st_mtime - time.time()
+            with suppress(Conflict):
+                trial.swap(None, b"2")
+                raise RunnerError(f"{near} keeps no document against another writer")
+            trial.swap(b"1", b"3")
+            return Probe("a write is held against what is there", skew)
+        finally:
+            shutil.rmtree(trial.folder, ignore_errors=True)
+
     def tidy(self, now: float) -> None:
         sweep(self.folder, now - STALE)
 
@@ -186,6 +222,9 @@ class JoinedStore:
     @property
     def notes(self) -> Sequence[str]:
         return self._documents.notes
+
+    def probe(self) -> Probe:
+        return self._documents.probe() if isinstance(self._documents, Probed) else Probe()
 
     def tidy(self, now: float) -> None:
         self._documents.tidy(now)

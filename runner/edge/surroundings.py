@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 LOOPBACK = ("all://127.0.0.1", "all://localhost", "all://[::1]")
 """Where no proxy of the environment leads to."""
 
-_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
 
 def ssl_context() -> ssl.SSLContext:
@@ -50,7 +50,7 @@ def proxies() -> Iterator[None]:
     try:
         yield
     except (ImportError, ValueError, httpx.InvalidURL) as error:
-        named = [name for one in _PROXIES for name in (one, one.lower()) if os.environ.get(name)]
+        named = [name for one in PROXIES for name in (one, one.lower()) if os.environ.get(name)]
         socks = isinstance(error, ImportError)
         why = "SOCKS takes the package socksio, which is not installed" if socks else "it is not the address of a proxy"
         raise RunnerError(

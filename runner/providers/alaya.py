@@ -186,6 +186,9 @@ class AlayaDoor:
             word = "running, but has no address yet"
         return NotYet(word, self._named(deployment)) if word else self._target(deployment)
 
+    def accepts(self) -> str:
+        return f"what it knows of {self._named(self._deployment())}"
+
     def catalogue(self) -> Catalogue:
         """The names that it serves, with what its own list says of them; without names, that list.
 

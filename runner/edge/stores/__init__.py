@@ -71,8 +71,7 @@ class _Opening:
         far, vault = self._far(self.state, eager=False)
         if far is None:
             raise self._error(f"state: {self.state} cannot hold a state", "Name another store.")
-        copy = self._cache("state", self.state).with_suffix(".json")
-        return FarDocument(far, self.state, copy, offline=self.offline), vault
+        return FarDocument(far, self.state, copy_of(self.root, self.state), offline=self.offline), vault
 
     def _blobs(self, place: str) -> Blobs:
         if not _is_far(place):
@@ -114,13 +113,22 @@ class _Opening:
         return Bucket(place, offline=self.offline)
 
     def _cache(self, kind: str, place: str) -> Path:
-        return self.root / ".runner" / "cache" / kind / hashlib.sha256(place.encode()).hexdigest()[:16]
+        return _cache(self.root, kind, place)
 
     def _folder(self, place: str) -> Path:
         return self.root / place
 
     def _error(self, message: str, hint: str) -> RunnerError:
         return RunnerError(message, where=self.where, hint=hint)
+
+
+def copy_of(root: Path, state: str) -> Path:
+    """Where the document of a store far away lies as it was last seen here."""
+    return _cache(root, "state", state).with_suffix(".json")
+
+
+def _cache(root: Path, kind: str, place: str) -> Path:
+    return root / ".runner" / "cache" / kind / hashlib.sha256(place.encode()).hexdigest()[:16]
 
 
 def _is_far(place: str) -> bool:

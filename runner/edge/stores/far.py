@@ -20,7 +20,7 @@ from threading import Lock
 from typing import Protocol, TypeVar
 
 from runner.edge.files import Spooled, naming, sha256_of, sweep, write_atomic
-from runner.edge.store import STALE, Conflict, FolderBlobs, lost
+from runner.edge.store import STALE, Conflict, FolderBlobs, Probe, Probed, lost
 from runner.errors import RunnerError
 
 T = TypeVar("T")
@@ -111,6 +111,13 @@ class FarDocument:
         except RunnerError as error:
             raise _explained(error, self._name) from None
         self._remember(new)
+
+    def probe(self) -> Probe:
+        far = self._far
+        try:
+            return patiently(far.probe) if isinstance(far, Probed) else Probe()
+        except RunnerError as error:
+            raise _explained(error, self._name) from None
 
     def tidy(self, now: float) -> None:
         sweep(self._copy.parent, now - STALE)

@@ -26,7 +26,7 @@ from typing import Any
 from uuid import uuid4
 
 from runner.edge.files import make_folder
-from runner.edge.store import Conflict, locked
+from runner.edge.store import Conflict, Probe, locked
 from runner.edge.stores.far import OutOfReach, serial_of
 from runner.errors import CredentialsError, RunnerError
 
@@ -126,6 +126,14 @@ class GitBranch:
             self._commit({**self._queued, DOCUMENT: object}, f"State, serial {serial_of(new)}")
             self._queued.clear()
             self._document = new
+
+    def probe(self) -> Probe:
+        """Ask whether a push would be taken, of a branch that nobody has, without making it."""
+        with self._lock:
+            self._look()
+            commit = self._tip or self._git("commit-tree", self._git("mktree", data=b"").strip(), data=b"Probe").strip()
+            self._git("push", "--quiet", "--dry-run", "--", self._remote, f"{commit}:{self._ref}-probe")
+        return Probe("git would take a push, and compares before it swaps")
 
     # ---- blobs -----------------------------------------------------------------------------------------------------
 

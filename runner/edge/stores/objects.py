@@ -18,16 +18,17 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from runner.edge.store import Conflict
+from runner.edge.store import Conflict, Probe
 from runner.edge.stores.far import OutOfReach
 from runner.errors import CredentialsError, RunnerError
 
@@ -161,6 +162,23 @@ class Bucket:
         if seen is None or seen[0] != old:
             raise Conflict
         return seen[1]
+
+    def probe(self) -> Probe:
+        """With objects of its own, which go again."""
+        self._probe()
+        return Probe("it keeps to the conditions of a write", self._skew())
+
+    def _skew(self) -> float:
+        """Seconds by which the store's clock is ahead of ours, by when it says that an object was written."""
+        name = f"probe-{uuid4().hex}"
+        with self._told():
+            try:
+                self._put(self._blobs, name, b"1", "overwrite")
+                written: datetime = self._library.head(self._blobs, self._at(name))["last_modified"]
+                return written.timestamp() - time.time()
+            finally:
+                with suppress(Exception):  # as below
+                    self._library.delete(self._blobs, self._at(name))
 
     def _probe(self) -> None:
         """See whether the store keeps to conditions, with an object that nobody else knows of."""

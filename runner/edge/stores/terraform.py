@@ -31,7 +31,7 @@ from typing import Any
 
 from runner.edge.http import Http, Reply
 from runner.edge.process import whoami
-from runner.edge.store import Conflict
+from runner.edge.store import Conflict, Probe
 from runner.edge.stores.far import OutOfReach
 from runner.errors import Busy, CredentialsError, ProviderError, Refused, RunnerError, StateConflict
 
@@ -118,6 +118,11 @@ class TerraformState:
                 raise self._refused(reply)
             if lock is None and old is None:
                 self._check_heeding(new, {"if-none-match": "*"})
+
+    def probe(self) -> Probe:
+        """Take the lock and release it.  Without locks all depends on conditions, which the first write tries."""
+        with self._lock, self._locked() as lock:
+            return Probe("it gives out locks" if lock else "", self._http.skew)
 
     def _write(self, document: bytes, lock: str | None, condition: Mapping[str, str]) -> Reply:
         address = self._address

@@ -105,6 +105,10 @@ class Anthropic:
         listed = parse_models(entry for page in self._pages("/v1/models") for entry in page)
         return Catalogue(tuple(listed), complete=False)
 
+    def accepts(self) -> str:
+        self._call("GET", BATCHES, retry=True, params={"limit": "1"})
+        return "the list of batches"
+
     def stage(self, job: Job) -> Upload:
         """There is nothing to upload: the one body that `start` sends is laid down beside the shard."""
         assert job.file is not None

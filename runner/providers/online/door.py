@@ -37,5 +37,8 @@ class Door(Protocol):
     def open(self) -> Target | NotYet:
         """The endpoint as it stands now.  Asked for at the start of a run, and again while it is not there yet."""
 
+    def accepts(self) -> str:
+        """What was given for our credentials at no cost, and only for them; "" where nothing would tell."""
+
     def catalogue(self) -> Catalogue:
         """The models that it serves."""

@@ -110,6 +110,9 @@ class Online:
     def offers(self) -> Catalogue:
         return self._door.catalogue()
 
+    def accepts(self) -> str:
+        return self._door.accepts()
+
     def stage(self, job: Job) -> Upload:
         assert job.file is not None
         self._queue(job).fill(job.file)
@@ -239,6 +242,18 @@ class _Address:
                 hint="base_url: https://HOST/v1",
             )
         return Target(url, key_header(self._config, self._hands))
+
+    def accepts(self) -> str:
+        """A list of models says something of the key only where it is not given to everybody."""
+        target = self.open()
+        assert isinstance(target, Target)
+        if not target.headers or not listed_at(self._hands.http, target).complete:
+            return ""
+        try:
+            listed_at(self._hands.http, Target(target.base_url))
+        except Refused:
+            return "the list of models"
+        return ""
 
     def catalogue(self) -> Catalogue:
         target = self.open()

@@ -120,6 +120,17 @@ class OpenAI:
             return Catalogue((), complete=False)
         return Catalogue(found, complete=self._dialect.lists_all_models)
 
+    def accepts(self) -> str:
+        """A list of tasks is nobody else's business, whereas some show their models to everybody."""
+
+        def lenient(reply: Reply) -> None:
+            if reply.status not in NO_LIST:
+                self._wire.judge(reply)
+
+        params = {"limit": "1"} if self._dialect.cursor else {}
+        reply = self._wire.call("GET", "/batches", retry=True, params=params, judge=lenient)
+        return "" if reply.status in NO_LIST else "the list of batches"
+
     def stage(self, job: Job) -> Upload:
         """Upload the shard.  Its file's id is all that `start` needs; tasks are listed with it, so it is the marker."""
         assert job.file is not None

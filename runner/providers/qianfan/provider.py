@@ -131,6 +131,12 @@ class Qianfan:
         entries = [entry for group in groups for model in items(group) for entry in _versions(model)]
         return Catalogue(parse_listing(entries, batch=True) or (), complete=False)
 
+    def accepts(self) -> str:
+        """Both services have to take the keys: each has its own policies."""
+        self._ask("DescribeBatchInferenceModel", {})
+        next(iter(self._bos.list(self._folder)), None)
+        return f"the list of models, and that of the bucket {self._folder.bucket}"
+
     def stage(self, job: Job) -> Upload:
         """Put the requests, rewritten, into the task's folder, and see to it that there is one for the results."""
         assert job.file is not None

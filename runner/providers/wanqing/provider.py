@@ -189,6 +189,13 @@ class Wanqing:
         listed = (entry for entry in items(get(data, "list")) if isinstance(entry, dict))
         return Catalogue(tuple(parse_offers(listed)))
 
+    def accepts(self) -> str:
+        """The list of models takes a key, and does not say whether the key belongs to the project."""
+        if self._catalogue is not None:
+            return ""
+        self.offers()
+        return "the list of model instances"
+
     def stage(self, job: Job) -> Upload:
         """Fetch a token and upload with it; both again where the network fails, since a token may be good once only."""
         return self._http.patiently(lambda: self._upload(job))
