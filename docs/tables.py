@@ -55,7 +55,7 @@ VERIFIED = {
         "**not** against the real service",
     ),
     "online": (
-        "any endpoint with `/v1/chat/completions` or `/v1/completions`: a MaaS, vLLM, Ollama, a gateway",
+        "any endpoint with `/v1/chat/completions`, `/v1/completions` or `/v1/embeddings`: a MaaS, vLLM, Ollama, a gateway",
         "against the simulator, the LiteLLM proxy, and a second server of the tests; **not** against maas.wwcsp.com",
     ),
     "alaya": (
