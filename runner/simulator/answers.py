@@ -30,6 +30,8 @@ VECTOR_LENGTH = 8
 """Numbers of a vector, where the question asks for no other number."""
 REFUSAL = "I cannot help with that."
 
+_LONG_WORD = re.compile(r"\w{4,}")
+"""Shorter ones, such as "a" and "the", say little of what a text is about."""
 _FINAL = re.compile(r"####\s*(.+?)\s*$")
 """GSM8K's way to mark the final answer."""
 
@@ -189,10 +191,9 @@ def _instance(schema: Any, seed: bytes, known: Any) -> Any:
 
 
 def _vector(text: str, length: int) -> tuple[float, ...]:
-    """A vector of length one, the sum of one vector per word: the same for the same text, and near for a like one."""
-    words = text.casefold().split() or [text]
-    sums = map(sum, zip(*[_word_vector(word, length) for word in words], strict=True))
-    values = list(sums)
+    """A vector of length one, the sum of one vector per long word: the same for the same text, near for a like one."""
+    words = _LONG_WORD.findall(text.casefold()) or [text]
+    values = [sum(column) for column in zip(*[_word_vector(word, length) for word in words], strict=True)]
     norm = sum(value * value for value in values) ** 0.5 or 1.0
     return tuple(round(value / norm, 6) for value in values)
 
