@@ -191,8 +191,8 @@ def _instance(schema: Any, seed: bytes, known: Any) -> Any:
 
 
 def _vector(text: str, length: int) -> tuple[float, ...]:
-    """A vector of length one, the sum of one vector per long word: the same for the same text, near for a like one."""
-    words = _LONG_WORD.findall(text.casefold()) or [text]
+    """A vector of length one, the sum of one for the text and one per long word: texts with words in common are near."""
+    words = [text, *_LONG_WORD.findall(text.casefold())]
     values = [sum(column) for column in zip(*[_word_vector(word, length) for word in words], strict=True)]
     norm = sum(value * value for value in values) ** 0.5 or 1.0
     return tuple(round(value / norm, 6) for value in values)
