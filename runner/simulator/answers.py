@@ -191,7 +191,7 @@ def _instance(schema: Any, seed: bytes, known: Any) -> Any:
 
 
 def _vector(text: str, length: int) -> tuple[float, ...]:
-    """A vector of length one, the sum of one for the text and one per long word: texts with words in common are near."""
+    """A vector of length one, the sum of one for the text and one per long word, so that like texts are near."""
     words = [text, *_LONG_WORD.findall(text.casefold())]
     values = [sum(column) for column in zip(*[_word_vector(word, length) for word in words], strict=True)]
     norm = sum(value * value for value in values) ** 0.5 or 1.0
