@@ -143,7 +143,7 @@ def test_revision_1_stays_readable_after_the_prompt_changed(tmp_path: Path) -> N
 
 
 def test_every_way_of_asking_is_kept(tmp_path: Path) -> None:
-    """Another model, other parameters, a schema, a vector, a plain text instead of messages: each revision finds its answers."""
+    """Another model, other parameters, a schema, a vector, a plain text: each revision finds its answers."""
     project = Project(tmp_path)
     project.write("schemas/answer.schema.json", json.dumps({"type": "object"}))
     changes: list[dict[str, Any]] = [
