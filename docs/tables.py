@@ -55,7 +55,8 @@ VERIFIED = {
         "**not** against the real service",
     ),
     "online": (
-        "any endpoint with `/v1/chat/completions` or `/v1/completions`: a MaaS, vLLM, Ollama, a gateway",
+        "any endpoint with `/v1/chat/completions`, `/v1/completions` or `/v1/embeddings`: a MaaS, vLLM, Ollama, "
+        "a gateway",
         "against the simulator, the LiteLLM proxy, and a second server of the tests; **not** against maas.wwcsp.com",
     ),
     "alaya": (
@@ -268,15 +269,15 @@ def spec_example() -> str:
 
 
 def plan_example() -> str:
-    """What `runner plan` says of this repository's specs where nothing has run yet."""
+    """What `runner plan` says of this repository's first specs where nothing has run yet."""
     with tempfile.TemporaryDirectory() as name:
         for part in ("specs", "runner.yaml"):
             source = ROOT / part
             target = Path(name) / part
             shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
-        command = [sys.executable, "-P", "-m", "runner", "plan"]
+        command = [sys.executable, "-P", "-m", "runner", "plan", "--select", "gsm8k*"]
         said = subprocess.run(command, cwd=name, capture_output=True, text=True, check=True).stdout
-    return f"```console\n$ runner plan\n{said}```\n"
+    return f"```console\n$ runner plan --select 'gsm8k*'\n{said}```\n"
 
 
 # ---- text ------------------------------------------------------------------------------------------------------------

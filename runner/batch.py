@@ -44,9 +44,10 @@ def fingerprint_of(
     and so notices a provider, or a version of runner, that spells the same question in another way.
     """
     shape = [[message.role, [part.kind for part in message.parts]] for message in spec.messages]
+    bare: bool | str = "embed" if spec.embed is not None else spec.text is not None
     return {
         "model": digest_of([spec.provider, model]),
-        "prompt": digest_of([shape, spec.text is not None, sorted(templates.items())]),
+        "prompt": digest_of([shape, bare, sorted(templates.items())]),
         "vars": digest_of(spec.vars),
         "parameters": digest_of(spec.parameters),
         "response": digest_of(spec.schema),

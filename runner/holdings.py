@@ -11,7 +11,7 @@ from runner.digests import DigestMap
 from runner.edge.world import World
 from runner.known import identities
 from runner.plan import Tokens
-from runner.resolve import Resolved, measure
+from runner.resolve import Resolved, measure, shard_limits
 from runner.shard import cut
 from runner.state import State
 from runner.task import ABANDONED, COLLECTED, VOID, Task
@@ -101,7 +101,7 @@ class Holdings:
                     positions.append(at)
                     yield identity, size
 
-        shards = [shard.digest for shard in cut(left(), world.providers[one.batch.spec.provider].traits.shard)]
+        shards = [shard.digest for shard in cut(left(), shard_limits(world, one.batch.spec))]
         demand = replace(
             one.demand,
             submit=len(positions),

@@ -302,7 +302,7 @@ class _Reading:
     def _texts(self, document: Document) -> Mapping[str, str]:
         """The template files that the document names."""
         texts: dict[str, str] = {}
-        for path in (("prompt", "file"), ("text", "file")):
+        for path in (("prompt", "file"), ("text", "file"), ("embed", "file")):
             relative = self._file(document, *path)
             at = document.locate(path)
             data = self._bytes(relative, at) if relative else None

@@ -61,6 +61,8 @@ class Selector:
     price_output: Bound | None = None
     prefer: str | None = None
     """cheapest | largest-context | newest"""
+    embeds: bool | None = None
+    """True: the spec asks for embeddings.  None, and never False, stands for no, so that older pins keep their key."""
 
 
 @dataclass(frozen=True)
@@ -245,6 +247,7 @@ def _misfits(selector: Selector, offer: Offer) -> Iterator[str]:
     yield from _lacking("capability", selector.capabilities, offer.capabilities)
     yield from _lacking("input of", selector.inputs, offer.inputs)
     yield from _lacking("output of", selector.outputs, offer.outputs)
+    yield from _other_kind(offer.outputs, embeds=bool(selector.embeds))
     yield from _other_flag("thinking", selector.thinking, offer.thinking)
     yield from _other_flag("functions", selector.functions, offer.functions)
     yield from _out_of_bound("context", selector.context, offer.context)
@@ -265,6 +268,17 @@ def _other_word(what: str, wanted: str | None, actual: str | None) -> Iterator[s
 def _lacking(what: str, wanted: Iterable[str], actual: frozenset[str] | None) -> Iterator[str]:
     has = {word.casefold() for word in actual or ()}
     yield from (f"no {what} {word}" for word in wanted if word.casefold() not in has)
+
+
+def _other_kind(outputs: frozenset[str] | None, *, embeds: bool) -> Iterator[str]:
+    """Between models that write and models that embed; one that does not say what it gives may do either."""
+    if not outputs:
+        return
+    vectors = {word for word in outputs if "embed" in word.casefold() or "vector" in word.casefold()}
+    if embeds and not vectors:
+        yield f"gives {', '.join(sorted(outputs))}, and `embed` asks for embeddings"
+    if not embeds and vectors == outputs:
+        yield "gives embeddings only, which are asked for with `embed`"
 
 
 def _other_flag(what: str, wanted: bool | None, actual: bool | None) -> Iterator[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from operator import itemgetter
 from typing import Any
@@ -119,9 +119,12 @@ class Prompt:
             raise failed.failure(error, _whose(row, number, self._key), row) from None
         return tuple(texts)
 
-    def question(self, texts: Sequence[str]) -> tuple[Message, ...] | str:
-        """The texts of the slots put back: messages, or the text of a plain completion."""
-        return _put_back(self._roles, texts)
+    def question(self, texts: Sequence[str]) -> Question:
+        """The question with the texts of the slots put back."""
+        filled = _put_back(self._roles, texts)
+        if not isinstance(filled, str):
+            return replace(self.shape, messages=filled)
+        return replace(self.shape, text=filled) if self.shape.embed is None else replace(self.shape, embed=filled)
 
 
 def compile_prompt(spec: Spec, *, load: Callable[[str], str], image: Callable[[str], str]) -> Prompt:
@@ -145,7 +148,8 @@ def compile_prompt(spec: Spec, *, load: Callable[[str], str], image: Callable[[s
     return Prompt(
         shape=Question(
             messages=() if isinstance(filled, str) else filled,
-            text=filled if isinstance(filled, str) else None,
+            text=filled if isinstance(filled, str) and spec.embed is None else None,
+            embed=filled if isinstance(filled, str) and spec.embed is not None else None,
             parameters=spec.parameters,
             schema=spec.schema,
         ),
@@ -200,15 +204,22 @@ def _no_files(name: str) -> str:
 
 def _templates(spec: Spec) -> list[tuple[str, str, Template]]:
     """Name, kind and template of each part of the prompt, in order."""
-    if spec.text is not None:
-        return [("text", "text", spec.text)]
+    if bare := _bare(spec):
+        return [bare]
     parts = [part for message in spec.messages for part in message.parts]
     return [(f"part {number}", part.kind, part.template) for number, part in enumerate(parts, start=1)]
 
 
+def _bare(spec: Spec) -> tuple[str, str, Template] | None:
+    """The one template of a spec whose question is a bare text."""
+    if spec.embed is not None:
+        return "embed", "text", spec.embed
+    return None if spec.text is None else ("text", "text", spec.text)
+
+
 def _layout(spec: Spec, pieces: Iterator[_Piece]) -> tuple[tuple[str, tuple[_Piece, ...]], ...]:
-    """Role and pieces of each message; a plain text has the role ""."""
-    if spec.text is not None:
+    """Role and pieces of each message; a bare text has the role ""."""
+    if _bare(spec):
         return (("", tuple(pieces)),)
     return tuple((message.role, tuple(islice(pieces, len(message.parts)))) for message in spec.messages)
 

@@ -38,14 +38,36 @@ class Message:
 class Question:
     """The neutral prompt, filled for one row, that every family encodes in its own way.
 
-    Exactly one of ``messages`` (chat) and ``text`` (plain completion) is set.  ``schema`` is the JSON Schema that the
-    answer has to fit.  ``parameters`` hold ``temperature`` and the like, as the provider names them.
+    Exactly one of ``messages`` (chat), ``text`` (plain completion) and ``embed`` (a text to be turned into a vector) is
+    set.  ``schema`` is the JSON Schema that the answer has to fit.  ``parameters`` hold ``temperature`` and the like,
+    as the provider names them.
     """
 
     messages: tuple[Message, ...] = ()
     text: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     schema: Mapping[str, Any] | None = None
+    embed: str | None = None
+
+
+class Inexpressible(ValueError):
+    """What a provider cannot be asked.  ``hint``: what to do instead."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+EMBEDDING_DIALECTS = ("openai", "dashscope", "zhipu", "doubleword", "litellm")
+"""Of type openai, for hints: those whose documents name embeddings among what a batch may be for."""
+
+
+def no_embeddings(whose: str) -> Inexpressible:
+    """Of a provider that documents no way to embed a text."""
+    return Inexpressible(
+        f"{whose} documents no embeddings, so that `embed` cannot be asked of it",
+        f"use a provider of type online, or of type openai in one of the dialects {', '.join(EMBEDDING_DIALECTS)}",
+    )
 
 
 @dataclass(frozen=True)
@@ -84,6 +106,11 @@ class Traits:
     """Its offers are part of the package: known without asking."""
     needs_us: bool = False
     """Its tasks make progress only while a run of ours lives, as on an endpoint without batches."""
+    embeddings: ShardLimits | None = None
+    """What may travel in one task of embeddings, where that is less than :attr:`shard`."""
+
+    def limits_for(self, *, embeds: bool) -> ShardLimits:
+        return self.embeddings if embeds and self.embeddings is not None else self.shard
 
 
 @dataclass(frozen=True)
@@ -207,7 +234,7 @@ class Provider(Protocol):
     def encode(self, offer: Offer, question: Question) -> dict[str, Any]:
         """The request body.  Pure.  Strings of the question appear in it whole and once, so that it can be spliced.
 
-        Raises ValueError for what this provider cannot express.
+        Raises ValueError for what this provider cannot express; :class:`Inexpressible` where it knows another way.
         """
 
     def frame(self, question: Question) -> Frame:

@@ -16,7 +16,7 @@ from runner.edge.rows import read
 from runner.errors import RunnerError
 from runner.model import Offer
 from runner.prompt import Prompt, compile_prompt, compile_where
-from runner.provider import Frame, Message, Provider, Question
+from runner.provider import Frame, Provider
 from runner.request import Writer, body_writer
 from runner.sandbox import limited_memory, watched
 from runner.spec import Spec
@@ -56,6 +56,12 @@ def changed(spec: Spec) -> RunnerError:
 def compile_in(grounds: Grounds, spec: Spec) -> Prompt:
     """The batch's prompt, its template files read from inside the project.  Raises RunnerError."""
     return compile_prompt(spec, load=partial(template_source, grounds), image=partial(data_url, grounds))
+
+
+def inexpressible(spec: Spec, error: ValueError) -> RunnerError:
+    """What a provider's no to a question means to the spec's author."""
+    key = "prompt" if spec.embed is None else "embed"
+    return RunnerError(str(error), where=str(spec.at(key)), hint=getattr(error, "hint", ""))
 
 
 class Rendering:
@@ -112,15 +118,8 @@ class Rendering:
 
         def build(texts: Sequence[str]) -> Mapping[str, Any]:
             try:
-                return self._provider.encode(offer, self._question(texts))
+                return self._provider.encode(offer, self._prompt.question(texts))
             except ValueError as error:
-                raise RunnerError(str(error), where=str(spec.at("prompt"))) from None
+                raise inexpressible(spec, error) from None
 
         return build
-
-    def _question(self, texts: Sequence[str]) -> Question:
-        spec = self.batch.spec
-        filled = self._prompt.question(texts)
-        messages: tuple[Message, ...] = () if isinstance(filled, str) else filled
-        text = filled if isinstance(filled, str) else None
-        return Question(messages, text, spec.parameters, spec.schema)

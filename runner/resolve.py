@@ -21,8 +21,8 @@ from runner.known import Known, gather, unpack
 from runner.model import Catalogue, Offer, Selector, choose, modality_problems, parameter_problems
 from runner.plan import Demand, Tokens
 from runner.prompt import Prompt
-from runner.provider import Provider
-from runner.rendering import Rendering, check_unchanged, compile_in
+from runner.provider import Provider, ShardLimits
+from runner.rendering import Rendering, check_unchanged, compile_in, inexpressible
 from runner.request import identify
 from runner.shard import TooLarge, cut
 from runner.spec import Spec
@@ -230,9 +230,11 @@ def _resolve(
     knowledge: Knowledge,
     planned: _Planned,
 ) -> Resolved:
-    offer, pin = pick_offer(spec, state, offers, offline=options.offline, upgrade=options.upgrade)
     provider = world.providers[spec.provider]
     prompt = compile_in(world.grounds, spec)
+    if spec.embed is not None:  # where the provider cannot, its models are not to blame
+        _encoding(spec, provider, Offer(""), prompt)
+    offer, pin = pick_offer(spec, state, offers, offline=options.offline, upgrade=options.upgrade)
     if offer is not None:
         _check_expressible(spec, offer)
     fingerprint = fingerprint_of(
@@ -260,7 +262,7 @@ def _resolve(
     held = _held(world, spec, before)
     look = _Look(knowledge.of(batch), _Planned() if held else planned.by_next(), spec, 0 if held else options.sample)
     try:
-        shards = [shard.digest for shard in cut(look.run(ledger), provider.traits.shard)]
+        shards = [shard.digest for shard in cut(look.run(ledger), shard_limits(world, spec))]
     except TooLarge as error:
         raise RunnerError(f"in {spec.input.path}: {error}", where=str(spec.at("input"))) from None
     if not look.rows and not options.no_rows:
@@ -339,6 +341,11 @@ def is_delivered(world: World, published: Publication) -> bool:
     if world.project.outputs:
         return published.to == world.project.outputs
     return (world.root / published.path).is_file()
+
+
+def shard_limits(world: World, spec: Spec) -> ShardLimits:
+    """The most of a spec's requests that may travel together."""
+    return world.providers[spec.provider].traits.limits_for(embeds=spec.embed is not None)
 
 
 # ---- rows ----------------------------------------------------------------------------------------------------------
@@ -470,7 +477,7 @@ def _encoding(spec: Spec, provider: Provider, offer: Offer | None, prompt: Promp
     try:
         return digest_of(provider.encode(offer, prompt.shape))
     except ValueError as error:
-        raise RunnerError(str(error), where=str(spec.at("prompt"))) from None
+        raise inexpressible(spec, error) from None
 
 
 def _check_expressible(spec: Spec, offer: Offer) -> None:
@@ -487,7 +494,12 @@ def _at(spec: Spec, key: str) -> tuple[str, int, int]:
 
 
 def _output_bound(spec: Spec, offer: Offer | None, requests: int) -> int | None:
-    """The most tokens that may come back: `max_tokens` of the spec, else the model's output limit."""
+    """The most tokens that may come back: `max_tokens` of the spec, else the model's output limit.
+
+    A vector is not billed by the token.
+    """
+    if spec.embed is not None:
+        return 0
     each = spec.parameters.get("max_tokens") or spec.parameters.get("max_completion_tokens")
     if not isinstance(each, int):
         each = offer.max_output if offer else None

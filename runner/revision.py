@@ -67,6 +67,7 @@ class Kept:
     templates: Mapping[str, str]
     row: int
     example: str
+    embed: Template | None = None
 
     def applied_to(self, spec: Spec) -> Spec:
         """``spec`` with its rows and its output as they are, asking as the revision did."""
@@ -75,6 +76,7 @@ class Kept:
             provider=self.provider,
             messages=self.messages,
             text=self.text,
+            embed=self.embed,
             vars=self.vars,
             parameters=self.parameters,
             schema=self.schema,
@@ -85,7 +87,7 @@ class Kept:
 def kept_of(spec: Spec, offer: Offer, templates: Mapping[str, str], row: int, example: str) -> Kept:
     """What is to be kept of a batch as it asks now."""
     asked = (spec.messages, spec.text, spec.vars, spec.parameters, spec.schema, spec.samples)
-    return Kept(spec.provider, offer, *asked, templates, row, example)
+    return Kept(spec.provider, offer, *asked, templates, row, example, spec.embed)
 
 
 def write(kept: Kept) -> bytes:
@@ -101,6 +103,7 @@ def write(kept: Kept) -> bytes:
             for message in kept.messages
         ],
         "text": kept.text and _source(kept.text),
+        "embed": kept.embed and _source(kept.embed),
         "vars": kept.vars,
         "parameters": kept.parameters,
         "schema": kept.schema,
@@ -120,7 +123,7 @@ def read(data: bytes) -> Kept:
             )
             for message in document["messages"]
         ]
-        text, schema = document["text"], document["schema"]
+        text, embed, schema = document["text"], document.get("embed"), document["schema"]
         return Kept(
             provider=str(document["provider"]),
             offer=Offer.from_json(document["offer"]),
@@ -133,6 +136,7 @@ def read(data: bytes) -> Kept:
             templates={str(name): str(source) for name, source in document["templates"].items()},
             row=int(document["row"]),
             example=str(document["example"]),
+            embed=None if embed is None else _template(embed),
         )
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from None

@@ -12,7 +12,7 @@ import math
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -108,6 +108,7 @@ class Spec:
     input: Input
     messages: tuple[MessageTemplate, ...] = ()
     text: Template | None = None
+    embed: Template | None = None
     description: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     vars: Mapping[str, Any] = field(default_factory=dict)
@@ -130,14 +131,14 @@ class Spec:
 
 
 ALTERNATIVES: Mapping[tuple[str | int, ...], frozenset[str]] = {
-    (): frozenset({"prompt", "messages", "text"}),
+    (): frozenset({"prompt", "messages", "text", "embed"}),
     ("model",): frozenset({"id", "select"}),
     ("prompt",): frozenset({"user", "file"}),
 }
 """Keys of which a mapping has only one: a spec that writes one of them takes none of the others from `defaults`."""
 
 _PLACES = (
-    *("name", "provider", "model", "input", "prompt", "messages", "text", "parameters", "response", "samples"),
+    *("name", "provider", "model", "input", "prompt", "messages", "text", "embed", "parameters", "response", "samples"),
     *("matrix", "wait", "retry", "vars", "labels", "output"),
     *("input.path", "input.key", "input.where", "input.limit", "response.schema", "output.path", "output.include"),
 )
@@ -174,10 +175,26 @@ def examine(document: Document) -> Iterator[Problem]:
             if key in _TAKEN:
                 at = document.locate((*path, key), key=True)
                 yield at.problem(f"`{key}` may not be set in `{'.'.join(path)}`", _TAKEN[key])
+    if document.node(("embed",)):
+        yield from _examine_embedding(document)
     most, give_up = (_seconds(document, key) for key in ("max", "give_up"))
     if most and give_up and give_up < most:
         at = document.locate(("wait", "give_up"))
         yield at.problem("`wait.give_up` is shorter than `wait.max`", "give up no sooner than the provider does")
+
+
+def _examine_embedding(document: Document) -> Iterator[Problem]:
+    """Keys that ask of an answer what a vector cannot be."""
+    if document.node(("response",)):
+        at = document.locate(("response",), key=True)
+        yield at.problem("`response` cannot stand beside `embed`, whose answer is a vector", "take `response` out")
+    samples = document.find(("samples",), int)
+    if samples is not None and samples > 1:
+        at = document.locate(("samples",))
+        yield at.problem("`samples` cannot be more than 1 beside `embed`", "a text has one vector: take `samples` out")
+    for key in {"input", "prompt"} & (document.find(("parameters",), dict) or {}).keys():
+        at = document.locate(("parameters", key), key=True)
+        yield at.problem(f"`{key}` may not be set in `parameters`", "what is embedded stands in `embed`")
 
 
 def _seconds(document: Document, key: str) -> int | None:
@@ -314,10 +331,11 @@ def from_document(
         name=variant.name,
         place=Place(*document.mark),
         provider=value["provider"],
-        model=_selector(value["model"]),
+        model=replace(_selector(value["model"]), embeds="embed" in value or None),
         input=_input(document),
         messages=tuple(_messages(document, texts)),
-        text=_bare_text(document, texts),
+        text=_bare_text(document, "text", texts),
+        embed=_bare_text(document, "embed", texts),
         description=value.get("description", ""),
         labels=value.get("labels", {}),
         vars=variant.vars,
@@ -396,11 +414,11 @@ def _text_message(role: str, template: Template) -> MessageTemplate:
     return MessageTemplate(role, (PartTemplate("text", template),))
 
 
-def _bare_text(document: Document, texts: Mapping[str, str]) -> Template | None:
-    text = document.value.get("text")
+def _bare_text(document: Document, key: str, texts: Mapping[str, str]) -> Template | None:
+    text = document.value.get(key)
     if isinstance(text, dict):
         return _file_template(text["file"], texts)
-    return _template(document, "text") if text else None
+    return _template(document, key) if text else None
 
 
 def _wait(document: Document) -> Wait:

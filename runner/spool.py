@@ -12,7 +12,7 @@ from runner.edge.world import World
 from runner.errors import Interrupted
 from runner.rendering import Row, changed
 from runner.request import custom_id, identify
-from runner.resolve import Resolved, at_positions
+from runner.resolve import Resolved, at_positions, shard_limits
 from runner.shard import Shard, cut
 
 _STALE = 86_400.0
@@ -31,7 +31,7 @@ def shards_of(world: World, resolved: Resolved) -> Iterator[Shard]:
     """The shards that `spool` will write, without their bodies."""
     assert resolved.ledger is not None
     records = ((identity, size) for identity, size, _ in at_positions(resolved.ledger, resolved.todo))
-    return cut(records, world.providers[resolved.batch.spec.provider].traits.shard)
+    return cut(records, shard_limits(world, resolved.batch.spec))
 
 
 def spool(world: World, resolved: Resolved) -> Generator[ShardFile, None, None]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from runner.provider import EMBEDDING_DIALECTS
+
 KEY = {"env": "TEST_KEY"}
 KEYS = {"TEST_KEY": "key-of-a-test-0123456789", "TEST_ACCESS": "AKDEMO", "TEST_SECRET": "SKDEMO"}
 """Variables that the providers below name."""
@@ -60,6 +62,14 @@ LACKS: Mapping[str, Mapping[str, str]] = {
         if name not in ("wanqing", "openai-siliconflow", "openai-litellm")
     },
     "cancel": dict.fromkeys(("wanqing", "simulator"), "no call that stops a task is documented"),
+    "embed": {
+        **dict.fromkeys(("wanqing", "alaya", "qianfan", "anthropic"), "no embeddings are documented"),
+        **{
+            f"openai-{name}": "its documents name no embeddings among what a batch may be for"
+            for name in DIALECTS
+            if name not in EMBEDDING_DIALECTS
+        },
+    },
     "batch": {name: OURS if name in ONLINE else OBJECT for name in NAMES if name not in OPENAI},
     "question": {name: "its questions travel in tasks" for name in NAMES if name not in ONLINE},
     "rejection": {

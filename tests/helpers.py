@@ -81,6 +81,7 @@ class Project:
             "parameters": {"max_tokens": 64},
             **changes,
         }
+        document = {key: value for key, value in document.items() if value is not None}
         self.write(f"specs/{name}.yaml", yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
         if rows is not None:
             self.rows(rows, name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -173,6 +174,8 @@ def test_what_is_lacking_is_lacking(tmp_path: Path) -> None:
     hiding = {name for name in OPENAI if DIALECTS[name.removeprefix("openai-")].hides}
     assert hiding == LACKS["absence"].keys() - LACKS["find"].keys()
     assert has("batch") == set(OPENAI)
+    embedding = {f"openai-{name}" for name in DIALECTS if DIALECTS[name].embeds}
+    assert has("embed") == {"simulator", "online", "online-stream"} | embedding
     assert has("question") == set(ONLINE)
     assert has("doubt") == LACKS["absence"].keys() - set(ONLINE)
 
@@ -213,6 +216,43 @@ def test_several_tasks_and_equal_rows(place: Place) -> None:
     assert texts[:7] == texts[7:]
     assert len(set(texts)) == 7
     place.is_at_rest(billed=7)
+
+
+EMBEDDING = {"prompt": None, "embed": "{{ row.q }}", "model": "mi-8", "parameters": {"dimensions": 3}}
+"""What makes a spec one of embeddings."""
+
+
+@scenario("embed")
+def test_embeddings(place: Place) -> None:
+    """Vectors, one a row and of the asked length, as numbers however they are spelt on the wire; no text is billed."""
+    for spelling in ("float", "base64"):
+        parameters = {"dimensions": 3, "encoding_format": spelling}
+        place.project.spec(spelling, rows=5, **{**EMBEDDING, "parameters": parameters})
+    assert place.finish() == {name: counts(succeeded=5) for name in ("base64", "float")}
+    for spelling in ("float", "base64"):
+        lines = place.project.output(spelling)
+        assert {(line["text"], line["error"]) for line in lines} == {(None, None)}
+        assert all(line["usage"]["input_tokens"] > 0 for line in lines)
+        assert all(sum(number**2 for number in line["parsed"]) == pytest.approx(1, abs=1e-5) for line in lines)
+        assert [len(line["parsed"]) for line in lines] == [3] * 5
+        assert len({tuple(line["parsed"]) for line in lines}) == 5
+    place.is_at_rest(billed=10)
+
+
+def test_embeddings_where_none_are_documented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plan says so, where the spec asks for them, and what to do; nothing is sent."""
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    with Simulator(tmp_path / "simulator", speed=SPEED) as simulator:
+        project = Project(tmp_path / "project", providers(simulator.url))
+        for name in LACKS["embed"]:
+            project.configure(defaults={"provider": name})
+            project.spec(rows=1, **EMBEDDING)
+            done = project.call("plan")
+            assert done.code == 1, name
+            assert re.search(r"specs/job\.yaml:\d+:1: .* documents no embeddings, so that `embed` cannot be", done.err)
+            assert "use a provider of type online" in done.err, name
+        assert Served(simulator.url).bill()["requests"] == 0
 
 
 @scenario()

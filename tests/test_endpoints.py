@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.provider import Message, Part, Question
+from runner.provider import Inexpressible, Message, Part, Question
 from runner.providers.openai.endpoints import asked_in, decode, encode, kind_of, openai_line, usual
 from runner.result import Failure, Result, Usage
 
@@ -45,6 +46,7 @@ def test_usual_paths() -> None:
     """By the question, with the platform's prefix."""
     assert usual(HELLO, "/v4") == "/v4/chat/completions"
     assert usual(Question(text="x"), "/v1") == "/v1/completions"
+    assert usual(Question(embed="x"), "/v4") == "/v4/embeddings"
 
 
 @pytest.mark.parametrize(
@@ -64,10 +66,10 @@ def test_the_path_of_a_line(line: Any, path: str) -> None:
 # Writing
 
 
-@pytest.mark.parametrize("question", [HELLO, Question(text="hello")])
+@pytest.mark.parametrize("question", [HELLO, Question(text="hello"), Question(embed="hello")])
 def test_an_embedding(question: Question) -> None:
     """The one text there is, whole, and parameters as they are named."""
-    asked = Question(question.messages, question.text, {"dimensions": 3})
+    asked = replace(question, parameters={"dimensions": 3})
     assert encode(EMBED, "m", asked) == {"model": "m", "input": "hello", "dimensions": 3}
 
 
@@ -83,7 +85,7 @@ def test_an_embedding(question: Question) -> None:
 )
 def test_what_cannot_be_embedded(question: Question) -> None:
     """More than one text, an image, a schema."""
-    with pytest.raises(ValueError, match="/v1/embeddings"):
+    with pytest.raises(ValueError, match=r"/v1/embeddings takes one text|response\.schema cannot be asked"):
         encode(EMBED, "m", question)
 
 
@@ -94,6 +96,10 @@ def test_a_path_and_a_question_of_another_kind() -> None:
     with pytest.raises(ValueError, match="takes a `text`"):
         encode("/v1/completions", "m", HELLO)
     assert encode("/v1/completions", "m", Question(text="x")) == {"model": "m", "prompt": "x"}
+    for path in ("/v1/chat/completions", "/v1/completions", "/v1/responses"):
+        with pytest.raises(Inexpressible, match=f"{path} takes no `embed`") as caught:
+            encode(path, "m", Question(embed="x"))
+        assert "runner.yaml" in caught.value.hint
 
 
 def test_a_response() -> None:
@@ -171,22 +177,55 @@ USAGE = {"prompt_tokens": 7, "total_tokens": 7}
 
 
 @pytest.mark.parametrize(
-    ("vectors", "parsed"), [([[1, 2]], [1, 2]), ([[1], [2]], [[1], [2]]), (["AACAPw=="], "AACAPw==")]
+    ("vectors", "parsed"),
+    [
+        ([[1, 2]], [1, 2]),
+        ([[1], [2]], [[1], [2]]),
+        (["AACAPwAAAMA="], [1.0, -2.0]),
+        (["AACAPw==", "AAAAQA=="], [[1.0], [2.0]]),
+    ],
 )
 def test_vectors(vectors: list[Any], parsed: Any) -> None:
-    """One vector, or several in the order of their index; there is no text, and that is no failure."""
+    """One vector, or several in the order of their index, as numbers or in base64; there is no text, and that is no
+    failure."""
     data = [{"index": n, "embedding": vector} for n, vector in enumerate(vectors)][::-1]
     found = decode(line({"object": "list", "data": data, "model": "e", "usage": USAGE}), EMBED)
     assert found == Result("a", parsed=parsed, usage=Usage(7, None), model="e")
 
 
-@pytest.mark.parametrize("body", [{"data": []}, {"data": [{"embedding": []}]}, {"data": None}, {}, None, "x"])
+SPOILT = (
+    [],
+    [None],
+    ["1"],
+    [True],
+    [float("nan")],
+    [float("inf")],
+    [10**400],
+    [[1]],
+    "",
+    "AACAP",
+    "AACA",
+    "AADAfw==",
+    {},
+)
+"""None of them a vector: empty, not of numbers, numbers that JSON cannot hold, and base64 of such or of none."""
+
+
+@pytest.mark.parametrize(
+    "body", [{"data": []}, *[{"data": [{"embedding": one}]} for one in SPOILT], {"data": None}, {}, None, "x"]
+)
 def test_no_vectors(body: Any) -> None:
     """An answer without one is a failure that may be asked again; text is not taken for a vector (F06)."""
     found = decode(line(body), EMBED)
     assert found.request == "a"
     assert found.parsed is None
     assert body == "x" or (found.failure and found.failure.retryable)
+
+
+def test_one_spoilt_vector_among_several() -> None:
+    """Which vector is whose cannot be told any more: none is kept."""
+    found = decode(line({"data": [{"index": 0, "embedding": [1]}, {"index": 1, "embedding": "?"}]}), EMBED)
+    assert (found.parsed, found.failure and found.failure.code) == (None, "empty_answer")
 
 
 def response(*output: Any, status: str | None = "completed", **more: Any) -> dict[str, Any]:

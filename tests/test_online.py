@@ -155,6 +155,7 @@ def failures(results: Iterable[Result]) -> list[tuple[str, bool, bool]]:
         ("http://h/v1/chat/completions/", "http://h/v1/chat/completions", "http://h/v1/models"),
         ("http://h/chat/completions", "http://h/chat/completions", "http://h/models"),
         ("http://h/v1/completions", "http://h/v1/chat/completions", "http://h/v1/models"),
+        ("http://h/v1/embeddings", "http://h/v1/chat/completions", "http://h/v1/models"),
         ("http://h/gateway", "http://h/gateway/v1/chat/completions", "http://h/gateway/v1/models"),
         ("http://h/v1beta", "http://h/v1beta/chat/completions", "http://h/v1beta/models"),
         ("http://h/v1/openai", "http://h/v1/openai/chat/completions", "http://h/v1/openai/models"),

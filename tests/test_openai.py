@@ -767,7 +767,7 @@ def test_what_a_platform_says_is_scrubbed(fake: FakeOpenAI, provider: Provider, 
     [
         ({"metadata": {"runner": "other"}}, "name is other"),
         ({"metadata": None, "input_file_id": "file-9"}, "input file is file-9, not file-1"),
-        ({"endpoint": "/v1/embeddings"}, "endpoint is /v1/embeddings"),
+        ({"endpoint": "/v1/responses"}, "endpoint is /v1/responses"),
         ({"request_counts": {"total": 7}}, "number of requests is 7, not 3"),
     ],
 )

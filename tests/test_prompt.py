@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from runner.errors import InvalidDocuments, Problem, RunnerError
 from runner.model import Selector
 from runner.prompt import Prompt, compile_prompt, compile_where, template_problems
-from runner.provider import Message, Part
+from runner.provider import Message, Part, Question
 from runner.spec import Input, MessageTemplate, PartTemplate, Place, Spec, Template
 
 AT = Place("specs/a.yaml", 12, 9)
@@ -54,8 +54,7 @@ def a_prompt(*sources: str, project: Mapping[str, str] | None = None, **spec: An
 def filled(source: str, row: Mapping[str, Any], **spec: Any) -> str:
     """The text of a prompt of one part, for one row."""
     prompt = a_prompt(source, **spec)
-    message = prompt.question(prompt.fill(row, 1))[0]
-    assert isinstance(message, Message)
+    (message,) = prompt.question(prompt.fill(row, 1)).messages
     return message.parts[0].value
 
 
@@ -74,7 +73,7 @@ def test_constant_texts_are_in_the_shape_and_the_others_are_slots() -> None:
         Message("user", (Part("text", ""),)),
     )
     assert prompt.fill({"question": "why?"}, 1) == ("Q: why?",)
-    assert prompt.question(("x",)) == (
+    assert prompt.question(("x",)).messages == (
         Message("user", (Part("text", "Be brief."),)),
         Message("user", (Part("text", "x"),)),
     )
@@ -85,7 +84,15 @@ def test_a_plain_text_is_a_question_of_its_own() -> None:
     spec = Spec("a", AT, "demo", Selector(id="m"), Input("rows.csv"), text=Template("Once {{ row.x }}", AT))
     prompt = compile_prompt(spec, load=files({}), image=str)
     assert (prompt.shape.text, prompt.shape.messages) == ("", ())
-    assert prompt.question(prompt.fill({"x": "upon"}, 1)) == "Once upon"
+    assert prompt.question(prompt.fill({"x": "upon"}, 1)) == Question(text="Once upon")
+
+
+def test_a_text_to_embed_is_a_question_of_its_own() -> None:
+    """`embed:` is neither messages nor a text to go on from."""
+    spec = Spec("a", AT, "demo", Selector(id="m"), Input("rows.csv"), embed=Template("{{ row.x }}!", AT))
+    prompt = compile_prompt(spec, load=files({}), image=str)
+    assert prompt.shape == Question(embed="")
+    assert prompt.question(prompt.fill({"x": "upon"}, 1)) == Question(embed="upon!")
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,7 @@ def test_what_is_kept_is_read_as_it_was_written() -> None:
     assert list(again.vars) == ["z", "a"]
     text = Template("{{ row.q }}", Place("specs/a.yaml"))
     assert read(write(Kept(**{**vars(KEPT), "messages": (), "text": text, "schema": None}))).text == text
+    assert read(write(Kept(**{**vars(KEPT), "messages": (), "embed": text, "schema": None}))).embed == text
 
 
 @pytest.mark.parametrize(
@@ -142,7 +143,7 @@ def test_revision_1_stays_readable_after_the_prompt_changed(tmp_path: Path) -> N
 
 
 def test_every_way_of_asking_is_kept(tmp_path: Path) -> None:
-    """Another model, other parameters, a schema, a plain text instead of messages: each revision finds its answers."""
+    """Another model, other parameters, a schema, a vector, a plain text: each revision finds its answers."""
     project = Project(tmp_path)
     project.write("schemas/answer.schema.json", json.dumps({"type": "object"}))
     changes: list[dict[str, Any]] = [
@@ -150,6 +151,8 @@ def test_every_way_of_asking_is_kept(tmp_path: Path) -> None:
         {"model": "mi-1", "parameters": {"max_tokens": 9}},
         {"model": "mi-9", "response": {"schema": "schemas/answer.schema.json"}},
         {"model": "mi-9", "prompt": {"system": "Be {{ name }}.", "user": "{{ row.q }}"}},
+        {"model": "mi-8", "prompt": None, "parameters": None, "embed": "{{ row.q }}"},
+        {"model": "mi-9", "prompt": None, "text": "{{ row.q }}"},
     ]
     seen = []
     for change in changes:

@@ -45,8 +45,8 @@ def rendered(source: str, row: Mapping[str, Any] = ROW) -> str:
     prompt = prompt_of(source)
     with watched(), limited_memory():
         question = prompt.question(prompt.fill(row, 1))
-    assert isinstance(question, str)
-    return question
+    assert question.text is not None
+    return question.text
 
 
 def growing(step: str, start: str = "[1]", times: int = 60) -> str:

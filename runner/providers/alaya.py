@@ -310,4 +310,4 @@ class AlayaDoor:
 
 def alaya(config: ProviderConfig, hands: Hands) -> Online:
     """``type: alaya``."""
-    return endpoint(config, hands, AlayaDoor(config, hands))
+    return endpoint(config, hands, AlayaDoor(config, hands), embeds=False)

@@ -1,4 +1,6 @@
-"""OpenAI's bodies for chat and plain completions, which most platforms share: written strictly, read tolerantly.
+"""OpenAI's bodies for chat, plain completions and embeddings, which most platforms share.
+
+They are written strictly and read tolerantly.
 
 A line of results is read in every shape that is known from a platform or a local batch runner:
 
@@ -16,11 +18,14 @@ from json import dumps
 from typing import Any
 
 from runner.provider import Frame, Message, Part, Question
+from runner.providers import vectors
 from runner.providers.loose import bounded_loads, count, get, items, record_of
 from runner.result import Failure, Result, Usage
 
 CHAT_PATH = "/v1/chat/completions"
 TEXT_PATH = "/v1/completions"
+PATHS = frozenset({CHAT_PATH, TEXT_PATH, vectors.EMBEDDINGS_PATH})
+"""Where OpenAI's wire asks, whatever is asked."""
 
 
 # Writing
@@ -31,6 +36,8 @@ def encode(model: str, question: Question, schema_as: str = "json_schema") -> di
 
     Raises ValueError for a question that this wire cannot carry.
     """
+    if question.embed is not None:
+        return vectors.encode(model, question.embed, question)
     asked: dict[str, Any] = {}
     if question.schema is not None:
         fields, told = SCHEMA_WAYS[schema_as](question.schema)
@@ -112,8 +119,14 @@ LINE_SHAPES: Mapping[str, str] = {
 
 def frame(question: Question, shape: str = "openai", url: str = "") -> Frame:
     """The request line around custom_id and body, in one of the :data:`LINE_SHAPES`.  ``url`` replaces the usual."""
-    url = url or (CHAT_PATH if question.text is None else TEXT_PATH)
-    return Frame(b'{"custom_id":"', LINE_SHAPES[shape].replace("$url", url).encode(), b"}")
+    return Frame(b'{"custom_id":"', LINE_SHAPES[shape].replace("$url", url or path_of(question)).encode(), b"}")
+
+
+def path_of(question: Question) -> str:
+    """Where OpenAI's wire asks a question of this kind."""
+    if question.embed is not None:
+        return vectors.EMBEDDINGS_PATH
+    return CHAT_PATH if question.text is None else TEXT_PATH
 
 
 # Reading
@@ -163,9 +176,15 @@ def decode_line(line: bytes) -> Result:
 
 
 def decode_body(request: str, body: Any) -> Result:
-    """A completion, chat or plain, or a bare string, as the answer to ``request``."""
+    """A completion, chat or plain, a bare string, or embeddings, as the answer to ``request``.
+
+    An embedding is the result's ``parsed``: one vector, or a list of them where several were asked for in one request.
+    """
     if isinstance(body, str):
         return Result(request, text=_sound(body))
+    if found := vectors.vectors_in(body):
+        parsed = found[0] if len(found) == 1 else found
+        return Result(request, parsed=parsed, usage=_usage(get(body, "usage")), model=_word(get(body, "model")))
     choice = next(iter(items(get(body, "choices"))), None)
     message = get(choice, "message")
     text = _text(get(message, "content"))

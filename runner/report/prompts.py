@@ -41,6 +41,8 @@ def body_lines(body: str) -> list[str]:
     for message in messages if isinstance(messages, list) else ():
         role = message.get("role") if isinstance(message, dict) else None
         lines += _message(str(role), message.get("content")) if role else _wrapped(_spelt(message))
+    if isinstance(asked.get("input"), str):
+        lines += _message("input", asked.pop("input"))
     rest = sorted(asked.keys() - {"system", "prompt", "messages"})
     return lines + [line for name in rest for line in _wrapped(f"{name}: {_spelt(asked[name])}")]
 

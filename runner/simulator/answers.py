@@ -27,8 +27,11 @@ ECHOED_CHARACTERS = 80
 KEY_LENGTH = 8
 """An entry of the answers file shorter than this has to be the whole message; a longer one may be part of it."""
 VECTOR_LENGTH = 8
+"""Numbers of a vector, where the question asks for no other number."""
 REFUSAL = "I cannot help with that."
 
+_LONG_WORD = re.compile(r"\w{4,}")
+"""Shorter ones, such as "a" and "the", say little of what a text is about."""
 _FINAL = re.compile(r"####\s*(.+?)\s*$")
 """GSM8K's way to mark the final answer."""
 
@@ -37,7 +40,8 @@ _FINAL = re.compile(r"####\s*(.+?)\s*$")
 class Answer:
     """``text`` is what the model says, ``shown`` what becomes of it: it is told, it is a refusal, or it gets lost.
 
-    ``tool`` names the tool that is called with the text; ``vectors`` are the answer where texts are to be embedded.
+    ``tool`` names the tool that is called with the text; ``vectors`` are the answer where texts are to be embedded, to
+    be written ``packed`` in base64.
     """
 
     text: str
@@ -46,6 +50,7 @@ class Answer:
     output_tokens: int
     tool: str = ""
     vectors: tuple[tuple[float, ...], ...] = ()
+    packed: bool = False
     shown: Literal["told", "refused", "lost"] = "told"
 
 
@@ -115,7 +120,9 @@ def answer(question: Question, known: KnownAnswers = NO_ANSWERS) -> Answer:
     """The answer to ``question``.  Raises ValueError when its schema cannot be met."""
     given = _tokens(question.characters) + question.images * IMAGE_TOKENS
     if question.texts:
-        return Answer("", "stop", given, 0, vectors=tuple(map(_vector, question.texts)))
+        length = question.dimensions or VECTOR_LENGTH
+        vectors = tuple(_vector(text, length) for text in question.texts)
+        return Answer("", "stop", given, 0, vectors=vectors, packed=question.packed)
     seed = hashlib.sha256(question.prompt.encode("utf-8", "surrogatepass")).digest()
     text = _text(question, seed, known.find(question.prompt))
     whole = Answer(text, "stop", given, _tokens(len(text)), question.form.tool if question.form else "")
@@ -183,9 +190,14 @@ def _instance(schema: Any, seed: bytes, known: Any) -> Any:
     return value
 
 
-def _vector(text: str) -> tuple[float, ...]:
-    """A small vector of length one, the same for the same text."""
-    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
-    values = [byte - 127.5 for byte in digest[:VECTOR_LENGTH]]
-    length = sum(value * value for value in values) ** 0.5
-    return tuple(round(value / length, 6) for value in values)
+def _vector(text: str, length: int) -> tuple[float, ...]:
+    """A vector of length one, the sum of one for the text and one per long word, so that like texts are near."""
+    words = [text, *_LONG_WORD.findall(text.casefold())]
+    values = [sum(column) for column in zip(*[_word_vector(word, length) for word in words], strict=True)]
+    norm = sum(value * value for value in values) ** 0.5 or 1.0
+    return tuple(round(value / norm, 6) for value in values)
+
+
+def _word_vector(word: str, length: int) -> list[float]:
+    stream = hashlib.shake_128(word.encode("utf-8", "surrogatepass")).digest(length)
+    return [byte - 127.5 for byte in stream]

@@ -122,7 +122,7 @@ def _refusing(request: Request, make: Callable[[], dict[str, Any]]) -> Reply:
 
 
 def _found(wanted: str) -> dict[str, Any]:
-    for entry in listing.offered():
+    for entry in listing.writing():
         if listing.identity(entry) == wanted:
             return listing.anthropic_model(entry)
     raise Refusal("unknown-model", f"model: {wanted}")

@@ -16,6 +16,11 @@ def offered() -> list[Entry]:
     return [entry for entry in models.MODELS if entry["modelInstance"]["status"] == "running"]
 
 
+def writing() -> list[Entry]:
+    """Those among them that may be asked for a message."""
+    return [entry for entry in offered() if models.writes(entry)]
+
+
 def identity(entry: Entry) -> str:
     return str(entry["modelInstance"]["modelInstanceId"])
 
@@ -70,7 +75,7 @@ def _price(price: tuple[float, float] | None) -> dict[str, Any] | None:
 
 def anthropic_page(query: Mapping[str, str], usual: int, most: int) -> dict[str, Any]:
     """One page of the list, by ``after_id``, ``before_id`` and ``limit``."""
-    entries = offered()
+    entries = writing()
     size = limit(query, usual, most)
     ids = [identity(entry) for entry in entries]
     for key in ("after_id", "before_id"):

@@ -6,7 +6,8 @@ therefore this module's own choice: the names ``modelFamily``, ``vendor`` and ``
 ``capabilityOverview``, ``modelParameters`` and a pricing tier's ``input``.  A client has to do without any of them.
 
 The instance ids are made up.  The list holds, on purpose, a stopped instance, one that takes no batches, one without a
-price, one with two pricing tiers, and some with an online price only.
+price, one with two pricing tiers, some with an online price only.  One embeds, of which
+Wanqing's document knows nothing.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ def _model(
     prices: tuple[dict[str, Any], ...],
     capabilities: tuple[str, ...] = (),
     inputs: tuple[str, ...] = ("text",),
+    outputs: tuple[str, ...] = ("text",),
     tags: tuple[str, ...] = (OFFLINE_TAG,),
     status: str = "running",
 ) -> dict[str, Any]:
@@ -72,7 +74,7 @@ def _model(
         "priceInfo": list(prices),
         "capabilityOverview": {
             "inputModalities": list(inputs),
-            "outputModalities": ["text"],
+            "outputModalities": list(outputs),
             "capabilities": list(capabilities),
         },
         "modelParameters": _parameters(max_output),
@@ -172,6 +174,17 @@ MODELS: tuple[Entry, ...] = (
         capabilities=("functionCalling",),
         tags=(),
     ),
+    _model(
+        "mi-8",
+        "Qwen3-Embedding-8B",
+        "Qwen3-Embedding",
+        "Alibaba",
+        "2025-06-05T00:00:00Z",
+        context=32768,
+        max_output=0,
+        prices=(_price(ONLINE_SCENE, (0.0005, 0.0)), _price(BATCH_SCENE, (0.00025, 0.0))),
+        outputs=("embedding",),
+    ),
 )
 
 _BY_INSTANCE = {model["modelInstance"]["modelInstanceId"]: model for model in MODELS}
@@ -180,6 +193,11 @@ _BY_INSTANCE = {model["modelInstance"]["modelInstanceId"]: model for model in MO
 def model(instance: str) -> Entry | None:
     """The model that runs as ``instance``, None where there is no such instance."""
     return _BY_INSTANCE.get(instance)
+
+
+def writes(entry: Entry) -> bool:
+    """Whether the model answers in text: the others embed, which some wires know no way to ask for."""
+    return "text" in entry["capabilityOverview"]["outputModalities"]
 
 
 def price(entry: Entry) -> tuple[float, float] | None:

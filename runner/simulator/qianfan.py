@@ -339,7 +339,7 @@ def _version(entry: models.Entry) -> str:
 
 def _takes_batches(entry: models.Entry) -> bool:
     running = entry["modelInstance"]["status"] == "running"
-    return running and models.OFFLINE_TAG in entry["invisibleModelTags"]["customTags"]
+    return running and models.writes(entry) and models.OFFLINE_TAG in entry["invisibleModelTags"]["customTags"]
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------

@@ -18,6 +18,9 @@ SCHEMA_MARK = "JSON Schema:"
 TOOL = "answer"
 """A tool of this name is how an answer's schema is asked for, also where the body does not force it."""
 
+MAX_DIMENSIONS = 4_096
+"""Numbers that a vector may be asked to have."""
+
 Body = Mapping[str, Any]
 
 
@@ -36,7 +39,8 @@ class Form:
 class Question:
     """``prompt`` is the last user message's text, ``characters`` the length of all texts that were said.
 
-    ``form`` is None for a free text; ``most`` bounds the answer's tokens; ``texts`` are what to embed.
+    ``form`` is None for a free text; ``most`` bounds the answer's tokens; ``texts`` are what to embed, in vectors of so
+    many ``dimensions``, ``packed`` in base64.
     """
 
     kind: str
@@ -46,6 +50,8 @@ class Question:
     form: Form | None = None
     most: int | None = None
     texts: tuple[str, ...] = ()
+    dimensions: int | None = None
+    packed: bool = False
 
 
 def kind_of(url: str, body: Body) -> str:
@@ -113,7 +119,13 @@ def _read_embeddings(body: Body) -> Question:
     texts = [given] if isinstance(given, str) else given
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
         raise ValueError("the body holds no input to embed")
-    return Question(EMBEDDINGS, texts[-1], sum(map(len, texts)), texts=tuple(texts))
+    dimensions, spelling = body.get("dimensions"), body.get("encoding_format", "float")
+    if dimensions is not None and (type(dimensions) is not int or not 1 <= dimensions <= MAX_DIMENSIONS):
+        raise ValueError(f"dimensions has to be a whole number from 1 to {MAX_DIMENSIONS:,}")
+    if spelling not in ("float", "base64"):
+        raise ValueError("encoding_format has to be float or base64")
+    said = sum(map(len, texts))
+    return Question(EMBEDDINGS, texts[-1], said, texts=tuple(texts), dimensions=dimensions, packed=spelling == "base64")
 
 
 # Anthropic's messages

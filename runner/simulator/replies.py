@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from struct import pack
 from typing import Any
 
 from runner.simulator.answers import Answer
@@ -74,9 +76,15 @@ def _usage(given: Answer) -> Json:
 
 
 def _embeddings(given: Answer, stamp: Stamp) -> Json:
-    data = [{"object": "embedding", "index": at, "embedding": vector} for at, vector in enumerate(given.vectors)]
+    spelt = map(_packed, given.vectors) if given.packed else given.vectors
+    data = [{"object": "embedding", "index": at, "embedding": vector} for at, vector in enumerate(spelt)]
     usage = {"prompt_tokens": given.input_tokens, "total_tokens": given.input_tokens}
     return {"object": "list", "data": data, "model": stamp.model, "usage": usage}
+
+
+def _packed(vector: Sequence[float]) -> str:
+    """As ``encoding_format: base64`` spells it: little-endian float32."""
+    return b64encode(pack(f"<{len(vector)}f", *vector)).decode()
 
 
 def _response(given: Answer, stamp: Stamp) -> Json:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from runner.provider import Frame, Message, Part, Question
+from runner.provider import Frame, Message, Part, Question, no_embeddings
 from runner.providers import chat
 from runner.providers.loose import count, first_text, get, items, record_of, text
 from runner.result import Failure, Result
@@ -32,6 +32,8 @@ def encode(model: str, question: Question) -> dict[str, Any]:
     Every system message goes to the top-level ``system``, wherever it stood.  Without ``max_tokens`` the answer may
     have 4,096.  Raises ValueError for what a message cannot carry.
     """
+    if question.embed is not None:
+        raise no_embeddings("Anthropic")
     if question.text is not None:
         raise ValueError("Anthropic has no plain completions: write it as prompt: {user: …}")
     turns = [message for message in question.messages if message.role != "system"]

@@ -39,6 +39,7 @@ from runner.providers.online.verdict import (
     misfortune,
     without_secrets,
 )
+from runner.providers.vectors import EMBEDDINGS_PATH
 
 BACK_OFF = 0.5
 """Seconds before the second try; doubled for each further one, times 0.5 to 1.5."""
@@ -267,7 +268,7 @@ class Run:
         self, asker: Asker, target: Target, url: Callable[[Target, str], str], question: Question
     ) -> tuple[Reply, Any]:
         body = question.body
-        stream = Stream() if self._manner.stream else None
+        stream = Stream() if self._manner.stream and not question.path.endswith(EMBEDDINGS_PATH) else None
         if stream is not None:
             body = b'%b,"stream":true,"stream_options":{"include_usage":true}}' % body[:-1]
         reply = await asker.ask(

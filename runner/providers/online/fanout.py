@@ -14,7 +14,7 @@ from typing import TypeVar, cast
 from runner.edge.secrets import Scrubber
 from runner.errors import ProviderError, Refused, RunnerError
 from runner.provider import Job
-from runner.providers.chat import CHAT_PATH, TEXT_PATH
+from runner.providers.chat import PATHS
 from runner.providers.online.asking import LOOK, Manner, Run, Work
 from runner.providers.online.door import NotYet, Target
 from runner.providers.online.queue import Question, Queue, Tally
@@ -208,7 +208,7 @@ def _sound(questions: Iterator[Question]) -> Iterator[Question]:
     """What can be read of a file that the disk may have spoilt.  A task that lacks some is not through, and says so,
     while the others go on."""
     with suppress(LookupError, RecursionError, TypeError, ValueError):
-        yield from takewhile(lambda question: question.path in (CHAT_PATH, TEXT_PATH), questions)
+        yield from takewhile(lambda question: question.path in PATHS, questions)
 
 
 def _final(error: Exception) -> RunnerError:

@@ -1,10 +1,10 @@
-"""Endpoints without batches: any `/v1/chat/completions` and `/v1/completions` that speak OpenAI's wire.
+"""Endpoints without batches: any `/v1/chat/completions`, `/v1/completions` and `/v1/embeddings` on OpenAI's wire.
 
 The MaaS of `maas.wwcsp.com`, vLLM, Ollama and most gateways are of this kind.  The task is ours: its queue and its
 answers lie on this machine (:mod:`runner.providers.online.queue`) and it makes progress while a run works on it.
 
-- A base URL may end in its version (`/v1`, `/api/paas/v4`, `/v1beta/openai`) or be the very address of completions;
-  to any other one `/v1` is added.
+- A base URL may end in its version (`/v1`, `/api/paas/v4`, `/v1beta/openai`) or be the very address of completions
+  or embeddings; to any other one `/v1` is added.
 - `/v1/models` may be there or not; where it is not, a model's name is taken as given.
 - An asking of which no answer is heard (a time-out, a cut connection, a 5xx) may have been answered, and paid; it is
   asked again, as these endpoints know no way to find out.
@@ -38,6 +38,7 @@ from runner.provider import (
     ShardLimits,
     Traits,
     Upload,
+    no_embeddings,
 )
 from runner.providers import chat
 from runner.providers.hands import Hands, limits_of, secret_of
@@ -61,7 +62,10 @@ _VERSION = re.compile(r"/v\d+((alpha|beta)\d*)?(/openai)?$")
 
 
 class Online:
-    """One endpoint, wherever ``door`` says it is.  ``folder``: where its queues lie."""
+    """One endpoint, wherever ``door`` says it is.  ``folder``: where its queues lie.
+
+    ``embeds``: it may have `/v1/embeddings`, too.
+    """
 
     def __init__(
         self,
@@ -73,6 +77,7 @@ class Online:
         *,
         limits: ShardLimits = SHARD,
         schema_as: str = "json_schema",
+        embeds: bool = True,
     ) -> None:
         self.name = name
         self.traits = Traits(cancels=True, finds=True, grace=0, poll=0.5, shard=limits, poll_young=0.2, needs_us=True)
@@ -80,6 +85,7 @@ class Online:
         self._http = http
         self._folder = folder
         self._schema_as = schema_as
+        self._embeds = embeds
         self._fanout = Fanout(door.open, url_of, manner, http.scrub)
 
     @property
@@ -89,6 +95,8 @@ class Online:
     # Pure
 
     def encode(self, offer: Offer, question: Question) -> dict[str, Any]:
+        if question.embed is not None and not self._embeds:
+            raise no_embeddings(f"the platform of provider {self.name}")
         return chat.encode(offer.id, question, self._schema_as)
 
     def frame(self, question: Question) -> Frame:
@@ -195,12 +203,12 @@ class Online:
 def url_of(target: Target, path: str) -> str:
     """Where ``path``, such as ``/v1/chat/completions``, is at an endpoint.
 
-    A base URL that ends in a version, or is itself the address of completions, is complete: only what follows the
-    version is added.
+    A base URL that ends in a version, or is itself the address of completions or embeddings, is complete: only what
+    follows the version is added.
     """
     address, mark, query = target.base_url.partition("?")
     given = address.rstrip("/")
-    base = given.removesuffix("/completions").removesuffix("/chat")
+    base = given.removesuffix("/completions").removesuffix("/chat").removesuffix("/embeddings")
     steps = base.partition("://")[2].partition("/")[2]
     if base != given or _VERSION.search(f"/{steps}"):
         path = path.removeprefix("/v1")
@@ -276,7 +284,7 @@ def header_of(setting: str, key: str) -> dict[str, str]:
     return {name.strip().lower(): f"{word.strip()} {key}".strip()}
 
 
-def endpoint(config: ProviderConfig, hands: Hands, door: Door) -> Online:
+def endpoint(config: ProviderConfig, hands: Hands, door: Door, *, embeds: bool = True) -> Online:
     """An endpoint behind ``door``, asked as runner.yaml says."""
     settings = config.settings
     stream = bool(settings.get("stream", False))
@@ -294,6 +302,7 @@ def endpoint(config: ProviderConfig, hands: Hands, door: Door) -> Online:
         ),
         limits=limits_of(config, SHARD),
         schema_as=settings.get("schema_as", "json_schema"),
+        embeds=embeds,
     )
 
 

@@ -66,6 +66,8 @@ class Dialect:
     """What stands before ``/chat/completions`` in lines and as the task's endpoint."""
     refuses: frozenset[str] = frozenset()
     """Parameters that may not be sent."""
+    embeds: bool = False
+    """Its documents name embeddings among what a batch may be for."""
 
     window: Window | None = DAY
     """None: there is no such field."""
@@ -98,7 +100,7 @@ class Dialect:
 
 DIALECTS: Mapping[str, Dialect] = {
     # https://platform.openai.com/docs/api-reference/batch
-    "openai": Dialect("https://api.openai.com", lists_all_models=True),
+    "openai": Dialect("https://api.openai.com", embeds=True, lists_all_models=True),
     # https://learn.microsoft.com/en-us/azure/foundry/reference/rest/batches-create-batch
     "azure": Dialect(
         "",
@@ -140,6 +142,7 @@ DIALECTS: Mapping[str, Dialect] = {
         "https://dashscope.aliyuncs.com",
         version="/compatible-mode/v1",
         limits=ShardLimits(50_000, 500_000_000),
+        embeds=True,
         window=Window(range(24, 14 * 24 + 1)),
         marker=("metadata", "ds_name"),
     ),
@@ -150,6 +153,7 @@ DIALECTS: Mapping[str, Dialect] = {
         limits=_HUNDRED_MB,
         fewer={EMBEDDINGS: 10_000},
         prefix="/v4",
+        embeds=True,
         fields={"auto_delete_input_file": False},  # deleted by default, and a person may want to look at it
     ),
     # https://docs.siliconflow.cn/cn/userguide/guides/batch
@@ -160,7 +164,7 @@ DIALECTS: Mapping[str, Dialect] = {
         hides=True,
     ),
     # https://github.com/doublewordai/control-layer/blob/main/config.yaml
-    "doubleword": Dialect("https://api.doubleword.ai", limits=_HUNDRED_MB, window=Window((1, 24))),
+    "doubleword": Dialect("https://api.doubleword.ai", limits=_HUNDRED_MB, embeds=True, window=Window((1, 24))),
     # https://cloud.baidu.com/doc/qianfan/s/Oml4r78ea
     "qianfan": Dialect(
         "https://qianfan.baidubce.com",
@@ -170,7 +174,7 @@ DIALECTS: Mapping[str, Dialect] = {
         window=Window(range(1, 672 + 1)),
     ),
     # https://docs.litellm.ai/docs/batches
-    "litellm": Dialect("", limits=_HUNDRED_MB, hides=True),
+    "litellm": Dialect("", limits=_HUNDRED_MB, embeds=True, hides=True),
     # https://docs.x.ai/docs/guides/batch-api
     "xai": Dialect(
         "https://api.x.ai",

@@ -1,7 +1,7 @@
-"""Bodies and result lines of the endpoints that a batch may be for; chat and plain completions are :mod:`.chat`'s.
+"""Bodies and result lines of the endpoints that a batch may be for; those of all but responses are :mod:`.chat`'s.
 
 An endpoint is known by the end of its path: ``/embeddings``, ``/responses``, ``/completions``; any other one takes
-chats.  The shapes of embeddings and responses are those of OpenAI's own client.
+chats.  The shape of responses is that of OpenAI's own client.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from dataclasses import replace
 from json import dumps, loads
 from typing import Any
 
-from runner.provider import Message, Part, Question
-from runner.providers import chat
-from runner.providers.loose import count, get, items, number, record_of, text
+from runner.provider import Inexpressible, Message, Part, Question
+from runner.providers import chat, vectors
+from runner.providers.loose import count, get, items, record_of, text
 from runner.result import Failure, Result
 
 CHAT = "/chat/completions"
@@ -24,6 +24,8 @@ RESPONSES = "/responses"
 
 def usual(question: Question, prefix: str) -> str:
     """The path that answers ``question``, where runner.yaml names none."""
+    if question.embed is not None:
+        return prefix + EMBEDDINGS
     return prefix + (CHAT if question.text is None else TEXT)
 
 
@@ -44,6 +46,11 @@ def asked_in(line: bytes, prefix: str) -> str:
 
 def encode(path: str, model: str, question: Question, schema_as: str = "json_schema") -> dict[str, Any]:
     """The body of one request to ``path``.  Raises ValueError for a question that it does not take."""
+    if question.embed is not None and kind_of(path) != EMBEDDINGS:
+        raise Inexpressible(
+            f"{path} takes no `embed`",
+            "take `endpoint` of this provider in runner.yaml off, or name a second provider without it",
+        )
     return _ENCODERS[kind_of(path)](path, model, question, schema_as)
 
 
@@ -60,18 +67,17 @@ def _encode_text(path: str, model: str, question: Question, schema_as: str) -> d
 
 
 def _encode_embeddings(path: str, model: str, question: Question, _schema_as: str) -> dict[str, Any]:
-    if question.schema is not None:
-        raise ValueError(f"{path} answers with numbers: response.schema cannot be asked of it")
-    return {**question.parameters, "input": _only_text(path, question), "model": model}
+    return vectors.encode(model, _only_text(path, question), question)
 
 
 def _only_text(path: str, question: Question) -> str:
-    if question.text is not None:
-        return question.text
+    bare = question.text if question.embed is None else question.embed
+    if bare is not None:
+        return bare
     match question.messages:
         case (Message("user", (Part("text", value),)),):
             return value
-    raise ValueError(f"{path} takes one text: a `text`, or a single user message without images")
+    raise ValueError(f"{path} takes one text: an `embed`, a `text`, or a single user message without images")
 
 
 def _encode_responses(_path: str, model: str, question: Question, schema_as: str) -> dict[str, Any]:
@@ -134,10 +140,7 @@ _ENCODERS: Mapping[str, Callable[[str, str, Question, str], dict[str, Any]]] = {
 
 
 def decode(line: bytes, path: str = "") -> Result:
-    """One line of results of a batch for ``path``.  Raises ValueError where it cannot be read.
-
-    An embedding is the result's ``parsed``: one vector, or a list of them where several were asked for in one request.
-    """
+    """One line of results of a batch for ``path``.  Raises ValueError where it cannot be read."""
     read = _DECODERS.get(kind_of(path))
     if read is None:
         return chat.decode_line(line)
@@ -156,16 +159,6 @@ def _is_failure(record: Any, body: Any) -> bool:
 
 def _request_of(line: bytes, record: Any) -> str:
     return text(get(record, "custom_id")) or chat.decode_line(line).request
-
-
-def _read_embeddings(body: Any) -> Result | None:
-    """None where there are no vectors, which is a failure like any answer that is none."""
-    entries = sorted(items(get(body, "data")), key=lambda entry: number(get(entry, "index")) or 0)
-    vectors = [vector for entry in entries if (vector := get(entry, "embedding"))]
-    if not vectors:
-        return None
-    told = {"text": "", "model": get(body, "model"), "usage": get(body, "usage")}  # a completion with the same details
-    return replace(chat.decode_body("", told), text=None, parsed=vectors[0] if len(vectors) == 1 else vectors)
 
 
 def _read_response(body: Any) -> Result | None:
@@ -198,7 +191,7 @@ def _with_state(result: Result, state: str) -> Result:
     return replace(result, failure=Failure(f"response_{state}", f"the response is {state}", state == "cancelled"))
 
 
-_DECODERS: Mapping[str, Callable[[Any], Result | None]] = {EMBEDDINGS: _read_embeddings, RESPONSES: _read_response}
+_DECODERS: Mapping[str, Callable[[Any], Result | None]] = {RESPONSES: _read_response}
 
 
 def openai_line(line: bytes) -> bytes:

@@ -24,7 +24,7 @@ from runner.edge.http import Http, Reply
 from runner.errors import Busy, ProviderError, Refused, RunnerError, Unsure
 from runner.model import Catalogue, Offer
 from runner.project import ProviderConfig
-from runner.provider import Finding, Frame, Job, Progress, Question, ShardLimits, Traits, Unknown, Upload
+from runner.provider import Finding, Frame, Job, Progress, Question, ShardLimits, Traits, Unknown, Upload, no_embeddings
 from runner.providers import chat
 from runner.providers.hands import Hands, limits_of, secret_of
 from runner.providers.joined import is_fresh
@@ -61,13 +61,20 @@ class OpenAI:
         base_url: Callable[[], str],
         api_key: Callable[[], str],
         limits: ShardLimits,
+        embeddings: ShardLimits | None = None,
         endpoint: str = "",
         upload_fields: Mapping[str, str] | None = None,
         schema_as: str = "json_schema",
     ) -> None:
         self.name = name
         self.traits = Traits(
-            cancels=True, finds=True, grace=GRACE, poll=dialect.poll, shard=limits, poll_young=dialect.poll_young
+            cancels=True,
+            finds=True,
+            grace=GRACE,
+            poll=dialect.poll,
+            shard=limits,
+            poll_young=dialect.poll_young,
+            embeddings=embeddings,
         )
         self._dialect = dialect
         self._http = http
@@ -85,6 +92,8 @@ class OpenAI:
     def encode(self, offer: Offer, question: Question) -> dict[str, Any]:
         for name in sorted(self._dialect.refuses & question.parameters.keys()):
             raise ValueError(f"batches of provider {self.name} do not take the parameter {name}")
+        if question.embed is not None and not (self._dialect.embeds or self._endpoint):
+            raise no_embeddings(f"the platform of provider {self.name}, by its dialect,")
         return endpoints.encode(self._path(question), offer.id, question, self._schema_as)
 
     def frame(self, question: Question) -> Frame:
@@ -230,7 +239,7 @@ class OpenAI:
 
     def _endpoints(self) -> set[str]:
         """What a task of ours may be for."""
-        usual = (endpoints.CHAT, endpoints.TEXT)
+        usual = (endpoints.CHAT, endpoints.TEXT, *((endpoints.EMBEDDINGS,) if self._dialect.embeds else ()))
         return {self._endpoint} if self._endpoint else {self._dialect.prefix + kind for kind in usual}
 
 
@@ -255,7 +264,10 @@ def openai(config: ProviderConfig, hands: Hands) -> OpenAI:
     settings = config.settings
     dialect = DIALECTS[settings.get("dialect", "openai")]
     endpoint = settings.get("endpoint", "")
-    most = dialect.fewer.get(endpoints.kind_of(endpoint), dialect.limits.requests)
+
+    def limits(path: str) -> ShardLimits:
+        most = dialect.fewer.get(endpoints.kind_of(path), dialect.limits.requests)
+        return limits_of(config, replace(dialect.limits, requests=most))
 
     def base_url() -> str:
         url: str = settings.get("base_url", dialect.base_url)
@@ -270,7 +282,8 @@ def openai(config: ProviderConfig, hands: Hands) -> OpenAI:
         hands.http,
         base_url=base_url,
         api_key=secret_of(config, hands),
-        limits=limits_of(config, replace(dialect.limits, requests=most)),
+        limits=limits(endpoint),
+        embeddings=limits(endpoints.EMBEDDINGS),
         endpoint=endpoint,
         upload_fields=settings.get("upload_fields"),
         schema_as=settings.get("schema_as", "json_schema"),

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from json import dumps, loads
 from typing import Any
 
-from runner.provider import Message, Question
+from runner.provider import Message, Question, no_embeddings
 from runner.providers import chat
 from runner.providers.loose import first_text, get, record_of, text
 from runner.result import Failure, Result
@@ -42,6 +42,8 @@ def encode(question: Question, data_format: str) -> dict[str, Any]:
 
     Raises ValueError for what Qianfan's lines cannot carry.
     """
+    if question.embed is not None:
+        raise no_embeddings("Qianfan's batch inference")
     if question.text is not None:
         raise ValueError("Qianfan documents no plain completion: write the prompt as a message instead of `text`")
     if question.schema is not None:

@@ -37,6 +37,7 @@ from runner.provider import (
     Traits,
     Unknown,
     Upload,
+    no_embeddings,
 )
 from runner.providers import chat
 from runner.providers.hands import Hands, limits_of, secret_of
@@ -58,6 +59,8 @@ class Dialect:
     lists: bool
     cleartext: bool
     """Uploads leave this machine over http, which is worth a warning."""
+    embeds: bool
+    """It can be asked for embeddings, of which the document says nothing."""
 
 
 WANQING = Dialect(
@@ -65,11 +68,13 @@ WANQING = Dialect(
     Traits(cancels=False, finds=False, grace=900, poll=15, shard=ShardLimits(50_000, 10_000_000)),
     lists=False,
     cleartext=True,
+    embeds=False,
 )
 SIMULATOR = Dialect(
     Traits(cancels=False, finds=True, grace=3, poll=4, shard=ShardLimits(50_000, 100_000_000), poll_young=0.2),
     lists=True,
     cleartext=False,
+    embeds=True,
 )
 
 PHASES: Mapping[str, Phase] = {
@@ -172,6 +177,8 @@ class Wanqing:
 
     def encode(self, offer: Offer, question: Question) -> dict[str, Any]:
         """The body.  Whether the model in it has to be the instance's id is not documented."""
+        if question.embed is not None and not self._dialect.embeds:
+            raise no_embeddings("Wanqing")
         return chat.encode(offer.id, question)
 
     def frame(self, question: Question) -> Frame:
