@@ -60,6 +60,7 @@ Verbs: each does one thing to the world, through hands it is lent.
 ``judging``         whether an answer fits its response schema
 ``collect``         raw results home, outcomes
 ``joining``         rows ⋈ results: a batch read row by row
+``selecting``       lines with some outcomes, some of their columns
 ``reading``         batches by name, as they stand, without secret or network
 ``publishing``      the outputs of batches that are through
 ``stopping``        ask a provider to stop a task

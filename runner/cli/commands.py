@@ -9,6 +9,7 @@ import click
 from runner.cli import show
 from runner.cli.context import Context, names_like, one_spec, open_project, pass_context, tidy
 from runner.cli.kinds import ALLOW, DURATION, LABEL
+from runner.cli.output import output
 from runner.cli.state import state
 from runner.errors import RunnerError
 
@@ -354,4 +355,5 @@ def simulate(host: str, port: int, data: Path | None, faults: Path | None, answe
     run(host=host, port=port, data=data, faults_file=faults, speed=speed, answers=answers)
 
 
+cli.add_command(output)
 cli.add_command(state)
