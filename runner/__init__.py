@@ -70,6 +70,25 @@ Verbs: each does one thing to the world, through hands it is lent.
 ``workflow``        the verbs in order
 ``commenting``      keep one comment on a pull request
 ``scaffold``        what `runner init` writes
+``api``             the verbs from Python
 ``cli/``            parse, one call, print, exit code
 ==================  ====================================================================================
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from runner.api import Project as Project
+
+__all__ = ["Project"]
+
+
+def __getattr__(name: str) -> Any:
+    """Only who uses the project from Python pays for the import."""
+    if name == "Project":
+        from runner.api import Project
+
+        return Project
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
