@@ -63,6 +63,7 @@ Verbs: each does one thing to the world, through hands it is lent.
 ``judging``         whether an answer fits its response schema
 ``collect``         raw results home, outcomes
 ``joining``         rows ⋈ results: a batch read row by row
+``selecting``       lines with some outcomes, some of their columns
 ``reading``         batches by name, as they stand, without secret or network
 ``publishing``      the outputs of batches that are through
 ``stopping``        ask a provider to stop a task
@@ -76,6 +77,25 @@ Verbs: each does one thing to the world, through hands it is lent.
 ``doctor_providers`` what providers say of our credentials
 ``doctor_plan``     what may be in the way of the next plan
 ``doctor``          look at everything that a run needs, at no cost
+``api``             the verbs from Python
 ``cli/``            parse, one call, print, exit code
 ==================  ====================================================================================
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from runner.api import Project as Project
+
+__all__ = ["Project"]
+
+
+def __getattr__(name: str) -> Any:
+    """Only who uses the project from Python pays for the import."""
+    if name == "Project":
+        from runner.api import Project
+
+        return Project
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

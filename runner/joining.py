@@ -44,6 +44,16 @@ class Line:
     body: str | None
     output: dict[str, Any]
 
+    @property
+    def outcome(self) -> str:
+        """The word under which it is counted: that of ``status``, or ``pending`` for what may still come."""
+        pending = self.output["status"] == MISSING and self.output["error"]["code"] in _PENDING
+        return "pending" if pending else str(self.output["status"])
+
+
+_PENDING = frozenset({"not_submitted", "pending"})
+"""Codes of what is missing only for now."""
+
 
 @dataclass
 class Tally:
@@ -123,7 +133,7 @@ def _answer(identity: bytes, answers: Answers, tally: Tally, unsent: Failure) ->
     task, result, verdict = answers.of(identity)
     if result is None:
         failure = _absence(task, verdict, unsent)
-        if failure.code in ("not_submitted", "pending"):
+        if failure.code in _PENDING:
             tally.pending += 1
         else:
             tally.missing += 1

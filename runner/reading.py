@@ -46,7 +46,7 @@ class Reader:
         resolved = self.resolved(name) if revision is None else self._as_in(name, revision)
         unsent = None if revision is None else _NOT_THEN
         known = self._knowledge.of(resolved.batch)
-        yield from lines(self._world, resolved, known, bodies=bodies, tally=tally, unsent=unsent)
+        return lines(self._world, resolved, known, bodies=bodies, tally=tally, unsent=unsent)
 
     def revisions(self, name: str) -> tuple[Revision, ...]:
         """Those that the state remembers, oldest first."""

@@ -316,16 +316,19 @@ class _Guard:
     def __init__(self, begin: Callable[[], Callable[[], object]]) -> None:
         self._begin = begin
         self._inside = 0
+        self._lock = threading.RLock()
 
     def __enter__(self) -> None:
-        if not self._inside:
-            self._end = self._begin()
-        self._inside += 1
+        with self._lock:
+            if not self._inside:
+                self._end = self._begin()
+            self._inside += 1
 
     def __exit__(self, *_: object) -> None:
-        self._inside -= 1
-        if not self._inside:
-            self._end()
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._end()
 
 
 _LOOKS = 8

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
 import click
 
 from runner.cli import show
 from runner.cli.context import tidy
 from runner.cli.steps import known_rows, review_of
+from runner.edge.signals import stopping
 from runner.edge.world import World
 from runner.errors import RunnerError
 from runner.journal import Journal
@@ -61,7 +60,7 @@ def run_apply(
     if not approved and prepared.plan.has_changes and not _confirmed():
         click.echo("Nothing was done.")
         return 1
-    with _stopping(world):
+    with stopping(world.stop, [signal.SIGINT, signal.SIGTERM], _tell_stopping):
         outcome = carry_out(
             world,
             journal,
@@ -90,19 +89,5 @@ def _confirmed() -> bool:
     return click.confirm("Do this?", default=False)
 
 
-@contextmanager
-def _stopping(world: World) -> Iterator[None]:
-    """After SIGINT or SIGTERM nothing new starts and what is under way is recorded.  A second one does not wait."""
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        if world.stop.is_set():
-            raise KeyboardInterrupt
-        world.stop.set()
-        click.echo("\nStopping: nothing new is started; what is under way is being recorded.", err=True)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _tell_stopping() -> None:
+    click.echo("\nStopping: nothing new is started; what is under way is being recorded.", err=True)

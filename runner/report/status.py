@@ -33,7 +33,7 @@ def status_json(state: State, names: Sequence[str]) -> dict[str, Any]:
                 "rows": batch_rows(state, name).to_json(),
                 "tasks": [_task_json(task) for task in _by_age(state.of(name))],
             }
-            for name in _all_names(state, names)
+            for name in all_names(state, names)
         ]
     }
 
@@ -56,7 +56,7 @@ def status_lines(state: State, names: Sequence[str], now: float, paint: Paint = 
     """Row counts by spec, then the tasks that are not at rest."""
     if not state.lineage:
         return ["There is no state yet.  Next:", "    runner plan"]
-    lines = rows_lines({name: batch_rows(state, name) for name in _all_names(state, names)}, paint)
+    lines = rows_lines({name: batch_rows(state, name) for name in all_names(state, names)}, paint)
     moving = [task for task in _by_age(state.tasks.values()) if task.on_its_way]
     return [*lines, *(["", *task_table(moving, now)] if moving else [])]
 
@@ -100,5 +100,6 @@ def _by_age(tasks: Iterable[Task]) -> list[Task]:
     return sorted(tasks, key=lambda task: (task.begun_at, task.id))
 
 
-def _all_names(state: State, names: Sequence[str]) -> list[str]:
+def all_names(state: State, names: Sequence[str]) -> list[str]:
+    """Of the specs, and of what the state knows though its spec is gone."""
     return sorted({*names, *state.batches, *(task.batch for task in state.tasks.values())})
