@@ -14,21 +14,20 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from helpers import PATIENCE, environment
+from helpers import PATIENCE, call, environment
 from helpers import Project as Files
 
 import runner
 from runner import Project
 from runner.errors import InvalidDocuments, LimitExceeded, RunnerError, StalePlan
 from runner.sandbox import limited_memory
-from runner.scaffold import write_project
 
 ROOT = Path(__file__).parent.parent
 
 
 def test_the_page_is_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Every example of docs/python.md gives what it says, in the project that `runner init` writes."""
-    list(write_project(tmp_path))
+    assert call("init", str(tmp_path)).code == 0
     monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs/python.md").read_text("utf-8").replace("```", "")
     found = doctest.DocTestParser().get_doctest(page, {}, "python.md", None, None)
