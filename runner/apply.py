@@ -21,7 +21,7 @@ from runner.limits import Limits
 from runner.outcome import Outcome, Used
 from runner.parking import Parking
 from runner.plan import Action, Change, Plan, Unsettled, gave_up, task_change
-from runner.polling import Polling
+from runner.polling import Polling, Sparingly
 from runner.provider import Traits
 from runner.publishing import Publishing
 from runner.refresh import News, is_claimed, refresh
@@ -118,7 +118,7 @@ class Apply:
         self._parking = Parking(world, journal)
         self._done: dict[str, int] = {}
         """Requests done by task, by the latest word: the state is not told each time."""
-        self._progress_written = 0.0
+        self._progress_told = Sparingly(_PROGRESS_EVERY)
         self._began = world.clock.now()
         self._asked_to_stop: set[str] = set()
         self._refused = set(news.refused)
@@ -445,9 +445,7 @@ class Apply:
         """All but progress, which is written now and then: a store may be far away."""
         checked = [event for event in events if isinstance(event, Checked)]
         self._done |= {event.task: (event.progress.succeeded or 0) + (event.progress.failed or 0) for event in checked}
-        now = self._world.clock.now()
-        if now - self._progress_written >= _PROGRESS_EVERY:
-            self._progress_written = now
+        if checked and self._progress_told.is_due(self._world.clock.now()):
             return list(events)
         return [event for event in events if not isinstance(event, Checked) or event.progress.phase.ended]
 

@@ -106,7 +106,7 @@ def _used(used: Used) -> list[Line]:
         return []
     text = f"Used {used.input:,} input and {used.output:,} output tokens"
     for currency, paid, estimate in used.paid:
-        text += f", {money(paid)} of at most {money(estimate)} {plain(currency)}"
+        text += f", {money(paid)} {plain(currency)} of at most {money(estimate)}"
     return [Line(f"{text}.")]
 
 

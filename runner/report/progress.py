@@ -59,7 +59,7 @@ def expiry(until: float | None, now: float) -> str:
     """When a task has had its time."""
     if until is None:
         return ""
-    return f"expires in {span(until - now)}" if until > now else "overdue"
+    return f"expires in {span(until - now).split()[0]}" if until > now else "overdue"
 
 
 def name(going: Going) -> str:
@@ -91,7 +91,7 @@ def waiting_line(picture: Picture) -> str:
     words = [picture.tempo or pace(going), left(going), expiry(first, picture.now)]
     told = ", ".join(word for word in words if word)
     what = f"waiting for {tasks:,} task{'s' if tasks != 1 else ''}"
-    return plain(f"{what}: {amount(going) or '0'} rows" + (f" ({told})" if told else ""))
+    return plain(f"{what}: {amount(going) or '0'} requests" + (f" ({told})" if told else ""))
 
 
 def picture_line(picture: Picture) -> str:

@@ -17,7 +17,7 @@ from runner.outcome import Outcome
 from runner.plan import Action, Change, Plan
 from runner.report.lines import BAD, FAINT, GOOD, HEAD, HEED, Line, command
 from runner.report.outcome import afterwards, counts_words, rows_shown, tone, warnings
-from runner.report.status import EMPTY, Standing, age, expires, moving_tasks, next_steps, phase, standings
+from runner.report.status import EMPTY, INCOMPLETE, Standing, age, expires, moving_tasks, next_steps, phase, standings
 from runner.report.text import (
     NOTHING,
     SIGNS,
@@ -270,8 +270,9 @@ def _standings(found: Sequence[Standing], columns: int) -> RenderableType:
 
 
 def _word(one: Standing) -> str:
-    parts = [(one.rows.failed, "failed"), (one.rows.missing, "missing")]
-    return ", ".join([one.word, *(f"{count:,} {what}" for count, what in parts if count)])
+    counts = [(one.rows.failed, "failed"), (one.rows.missing, "missing")]
+    parts = [f"{count:,} {what}" for count, what in counts if count]
+    return ", ".join(parts if one.word == INCOMPLETE else [one.word, *parts])
 
 
 def bar_of(done: int, total: int, columns: int = BAR) -> ProgressBar:
