@@ -51,6 +51,8 @@ _ACTIONS = {
     Action.PUBLISH: "cyan",
     Action.WAIT: "",
 }
+_BEARABLE = 16
+"""Columns that a name may be folded into."""
 _LEAST = 18
 """Columns that the last column of the plan's table has to have."""
 _CHANGED_LINES, _NEW_LINES = 24, 12
@@ -255,18 +257,37 @@ def _room_for(found: list[Standing], room: int | None) -> tuple[list[Standing], 
 
 
 def _standings(found: Sequence[Standing], columns: int) -> RenderableType:
-    wide = columns >= NARROW
+    rows = [[plain(one.name), _amount(one, columns), _word(one)] for one in found]
+    bar = BAR + 2 if columns >= NARROW else 0
+    if _least(rows, folding=(0,)) + bar > columns:
+        lines = [
+            Line(f"{name}: {amount}, {word}", one.tone, hang=2) for one, (name, amount, word) in _both(found, rows)
+        ]
+        return Group(*texts_of(lines))
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(overflow="fold")
-    if wide:
+    if bar:
         table.add_column(width=BAR)
     table.add_column(justify="right", no_wrap=True)
     table.add_column(overflow="fold")
-    for one in found:
-        bar = [bar_of(one.done, one.rows.total)] if wide else []
-        amount = f"{one.done:,} of {one.rows.total:,}" if wide else f"{one.done:,}/{one.rows.total:,}"
-        table.add_row(Text(plain(one.name), STYLES[one.tone]), *bar, amount, Text(_word(one), STYLES[one.tone]))
+    for one, (name, amount, word) in _both(found, rows):
+        drawn = [bar_of(one.done, one.rows.total)] if bar else []
+        table.add_row(Text(name, STYLES[one.tone]), *drawn, amount, Text(word, STYLES[one.tone]))
     return table
+
+
+def _both(found: Sequence[Standing], rows: Sequence[list[str]]) -> Iterator[tuple[Standing, list[str]]]:
+    return zip(found, rows, strict=True)
+
+
+def _least(rows: Sequence[Sequence[str]], folding: Sequence[int]) -> int:
+    """Columns that a table of these cells takes when those columns that may fold are as narrow as is bearable."""
+    widths = [max(width(row[at]) for row in rows) for at in range(len(rows[0]))]
+    return sum(min(size, _BEARABLE) if at in folding else size for at, size in enumerate(widths)) + 2 * len(widths)
+
+
+def _amount(one: Standing, columns: int) -> str:
+    return f"{one.done:,}{' of ' if columns >= NARROW else '/'}{one.rows.total:,}"
 
 
 def _word(one: Standing) -> str:
@@ -281,6 +302,9 @@ def bar_of(done: int, total: int, columns: int = BAR) -> ProgressBar:
     )
 
 
+_FOLDING = ("SPEC", "PHASE", "REMOTE ID")
+
+
 def _tasks(tasks: Sequence[Task], now: float, columns: int) -> RenderableType:
     wide, widest = columns >= NARROW, columns >= 110
     head = [
@@ -291,15 +315,28 @@ def _tasks(tasks: Sequence[Task], now: float, columns: int) -> RenderableType:
         "EXPIRES",
         *(["REMOTE ID"] if widest else []),
     ]
+    cells = [_task_cells(task, now) for task in tasks]
+    rows = [[cell[name] for name in head] for cell in cells]
+    if _least([head, *rows], [at for at, name in enumerate(head) if name in _FOLDING]) > columns:
+        return Group(*(hanging(", ".join(cell for cell in row if cell != "-"), 2) for row in rows))
     table = Table.grid(padding=(0, 2, 0, 0))
-    for cell in head:
-        right, folds = cell == "DONE", cell in ("SPEC", "PHASE", "REMOTE ID")
-        table.add_column(justify="right" if right else "left", no_wrap=not folds, overflow="fold")
-    table.add_row(*(Text(cell, "dim") for cell in head))
-    for task in tasks:
-        done = told_done(task)
-        amount = f"{task.requests:,}" if done is None else f"{done:,}/{task.requests:,}"
-        middle = [plain(task.batch), plain(phase(task))] if wide else []
-        cells = [plain(task.id), *middle, amount, f"{age(now - task.begun_at)} ago", expires(task, now)]
-        table.add_row(*map(Text, [*cells, *([plain(task.remote_id) or "-"] if widest else [])]))
+    for name in head:
+        right = name == "DONE"
+        table.add_column(justify="right" if right else "left", no_wrap=name not in _FOLDING, overflow="fold")
+    table.add_row(*(Text(name, "dim") for name in head))
+    for row in rows:
+        table.add_row(*map(Text, row))
     return table
+
+
+def _task_cells(task: Task, now: float) -> dict[str, str]:
+    done = told_done(task)
+    return {
+        "TASK": plain(task.id),
+        "SPEC": plain(task.batch),
+        "PHASE": plain(phase(task)),
+        "DONE": f"{task.requests:,}" if done is None else f"{done:,}/{task.requests:,}",
+        "BEGUN": f"{age(now - task.begun_at)} ago",
+        "EXPIRES": expires(task, now),
+        "REMOTE ID": plain(task.remote_id) or "-",
+    }
