@@ -129,7 +129,7 @@ MUTANTS: tuple[Mutant, ...] = (
             ),
             Edit(
                 "runner/publishing.py",
-                "from runner.state import Published, State\n",
+                "from runner.state import Publication, Published, State\n",
                 "from runner.result import Counts\nfrom runner.state import Publication, Published, State\n",
             ),
         ),

@@ -7,11 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.failures import LONGEST, MOST, Failures, shape
-from runner.result import Failure
-
-
-def failed(code: str = "blocked", message: str = "no") -> Failure:
-    return Failure(code, message, retryable=False)
 
 
 @pytest.mark.parametrize(
@@ -39,9 +34,9 @@ def test_groups_by_size() -> None:
     """The largest first, each with the first row that came to it and what that one said; the rest is counted."""
     found = Failures()
     for key in "abc":
-        found.add(failed(message=f"row {ord(key)} was blocked"), key)
-    found.add(failed("missing", "no line"), "d")
-    found.add(failed("other", "x"), "e")
+        found.add("blocked", f"row {ord(key)} was blocked", key)
+    found.add("missing", "no line", "d")
+    found.add("other", "x", "e")
     groups, others = found.most(2)
     assert [(one.code, one.message, one.key, one.count) for one in groups] == [
         ("blocked", "row 97 was blocked", "a", 3),
@@ -61,7 +56,7 @@ def test_every_failure_is_counted_once(pairs: list[tuple[str, str]], most: int) 
     """However different they are, and however few groups are asked for."""
     found = Failures()
     for code, message in pairs:
-        found.add(failed(code, message), "k")
+        found.add(code, message, "k")
     groups, others = found.most(most)
     assert sum(one.count for one in groups) + others == len(pairs)
 
@@ -70,7 +65,7 @@ def test_memory_is_bounded() -> None:
     """A provider that says something else of every row adds groups up to a bound, and texts up to a length."""
     found = Failures()
     for number in range(10 * MOST):
-        found.add(failed(f"code-{number}", "x" * 10_000), "k" * 10_000)
+        found.add(f"code-{number}", "x" * 10_000, "k" * 10_000)
     groups, others = found.most(10 * MOST)
     assert (len(groups), others) == (MOST, 9 * MOST)
     assert max(len(one.message) + len(one.key) for one in groups) <= 2 * LONGEST

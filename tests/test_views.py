@@ -20,7 +20,7 @@ from runner.report.outcome import outcome_lines
 from runner.report.status import standings, status_lines
 from runner.report.terminal import outcome_view, plan_view, status_view
 from runner.report.text import plain, width
-from runner.result import Counts, Failure
+from runner.result import Counts
 from runner.review import Example, Prompts
 from runner.state import BatchState, Coverage, Publication, State
 from runner.task import COLLECTED, ENDED, OPEN, STAGED
@@ -114,7 +114,7 @@ def test_a_person_gets_the_commands_to_decide_with() -> None:
 def failures(*pairs: tuple[str, str, str]) -> Failures:
     found = Failures()
     for code, message, key in pairs:
-        found.add(Failure(code, message, retryable=False), key)
+        found.add(code, message, key)
     return found
 
 
