@@ -27,12 +27,12 @@ class Unnamed(Refused, KeyError):
 class Providers(Mapping[str, Provider]):
     """The providers of runner.yaml, each built when first needed: one without a key does not hinder the others."""
 
-    def __init__(self, root: Path, project: Project, closing: ExitStack, progress: Progress) -> None:
+    def __init__(self, root: Path, project: Project, closing: ExitStack, progress: Progress | None = None) -> None:
         self._root = root
         self._queues = root / (project.state_folder or ".runner") / "online"
         self._configs = project.providers
         self._closing = closing
-        self._progress = progress
+        self._progress = progress or Silent()
         self._built: dict[str, Provider] = {}
         self._https: dict[str, Http] = {}
         self._lock = RLock()

@@ -69,6 +69,11 @@ def complain(error: RunnerError) -> None:
         click.echo(line, err=True, color=True)
 
 
+def paint(text: str, **style: Any) -> str:
+    """A text for standard output, coloured where that is wanted."""
+    return click.style(text, **style) if is_coloured(sys.stdout) else text
+
+
 def _paint(text: str, **style: Any) -> str:
     return click.style(text, **style) if is_coloured(sys.stderr) else text
 
