@@ -121,15 +121,15 @@ MUTANTS: tuple[Mutant, ...] = (
         (
             Edit(
                 "runner/publishing.py",
-                "                events.append(publish(self._world, one, knowledge[pair], key))\n",
+                "                events.append(publish(self._world, one, known, key, failures))\n",
                 "                counts = Counts(one.demand.rows, 0, 0, 0)\n"
                 '                early = Publication(key, one.demand.output, "", counts, self._world.clock.now())\n'
                 "                self._journal.write(Published(name, early))\n"
-                "                events.append(publish(self._world, one, knowledge[pair], key))\n",
+                "                events.append(publish(self._world, one, known, key, failures))\n",
             ),
             Edit(
                 "runner/publishing.py",
-                "from runner.state import Published, State\n",
+                "from runner.state import Publication, Published, State\n",
                 "from runner.result import Counts\nfrom runner.state import Publication, Published, State\n",
             ),
         ),

@@ -13,6 +13,8 @@ Nouns: frozen values and the pure questions one can ask of them.
 ``spec``            one batch as declared
 ``estimate``        tokens guessed from lengths
 ``result``          what one request came to; row counts
+``failures``        what went wrong, alike put together
+``progress``        work that goes on: how far, how fast, how long yet
 ``provider``        what is asked of every provider
 ``bounds``          what a template may do to texts and numbers
 ``sandbox``         templates run within bounds of time and memory

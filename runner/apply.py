@@ -18,10 +18,10 @@ from runner.holdings import Holdings
 from runner.journal import Journal
 from runner.judging import judge_for
 from runner.limits import Limits
-from runner.outcome import Outcome
+from runner.outcome import Outcome, Used
 from runner.parking import Parking
 from runner.plan import Action, Change, Plan, Unsettled, gave_up, task_change
-from runner.polling import Polling
+from runner.polling import Polling, Sparingly
 from runner.provider import Traits
 from runner.publishing import Publishing
 from runner.refresh import News, is_claimed, refresh
@@ -42,7 +42,7 @@ from runner.state import (
 )
 from runner.stopping import cancel_task
 from runner.submit import Report, Submission
-from runner.tally import estimate_counts
+from runner.tally import awaited, estimate_counts
 from runner.task import ABANDONED, COLLECTED, ENDED, ON_ITS_WAY, OPEN, STAGED, VOID, Task
 from runner.workers import Workers, needs_us
 
@@ -118,7 +118,8 @@ class Apply:
         self._parking = Parking(world, journal)
         self._done: dict[str, int] = {}
         """Requests done by task, by the latest word: the state is not told each time."""
-        self._progress_written = 0.0
+        self._progress_told = Sparingly(_PROGRESS_EVERY)
+        self._began = world.clock.now()
         self._asked_to_stop: set[str] = set()
         self._refused = set(news.refused)
         """Tasks of which the provider says nothing more, and ended ones whose results it will not give."""
@@ -182,10 +183,12 @@ class Apply:
                 self._journal.write(*self._parking.last_words(), *_news(before, news.events))
 
     def finish(self) -> Outcome:
-        """Count rows, and name what only a person can settle."""
+        """Count rows and what they used, and name what only a person can settle."""
         state = self._journal.state
         for name, _ in self._holdings:
             self.outcome.rows[name] = self._count(state, name)
+        collected = [change.task or "" for change, _ in self.outcome.done(Action.COLLECT)]
+        self.outcome.used = Used.of(state.tasks[id] for id in collected if id in state.tasks)
         self.outcome.unresolved = [task for task in self._tasks(STAGED) if self._is_unresolved(task)]
         return self.outcome
 
@@ -442,9 +445,7 @@ class Apply:
         """All but progress, which is written now and then: a store may be far away."""
         checked = [event for event in events if isinstance(event, Checked)]
         self._done |= {event.task: (event.progress.succeeded or 0) + (event.progress.failed or 0) for event in checked}
-        now = self._world.clock.now()
-        if now - self._progress_written >= _PROGRESS_EVERY:
-            self._progress_written = now
+        if checked and self._progress_told.is_due(self._world.clock.now()):
             return list(events)
         return [event for event in events if not isinstance(event, Checked) or event.progress.phase.ended]
 
@@ -472,12 +473,10 @@ class Apply:
         return not named or not self._world.providers[task.provider].traits.finds or task.id in self._undecided
 
     def _tell_waiting(self) -> None:
-        tasks = self._tasks(OPEN)
-        total = sum(task.requests for task in tasks)
-        done = sum(max((task.progress[1] or 0) + (task.progress[2] or 0), self._done.get(task.id, 0)) for task in tasks)
-        tempo = self._workers.tempo()
-        what = f"waiting for {len(tasks):,} task{'s' if len(tasks) != 1 else ''}"
-        self._world.progress(f"{what} ({tempo})" if tempo else what, done, total)
+        tasks = [
+            task for task in self._tasks(OPEN, ENDED, COLLECTED) if (task.collected_at or self._began) >= self._began
+        ]
+        self._world.progress.waiting(awaited(tasks, self._done), self._workers.tempo())
 
     def _check_stop(self) -> None:
         if self._world.stop.is_set():

@@ -11,6 +11,7 @@ from typing import Any
 
 from runner.edge import secrets
 from runner.edge.http import Http
+from runner.edge.progress import Progress, Silent
 from runner.edge.stores import open_outlet, open_store
 from runner.edge.world import World
 from runner.errors import Refused
@@ -26,11 +27,12 @@ class Unnamed(Refused, KeyError):
 class Providers(Mapping[str, Provider]):
     """The providers of runner.yaml, each built when first needed: one without a key does not hinder the others."""
 
-    def __init__(self, root: Path, project: Project, closing: ExitStack) -> None:
+    def __init__(self, root: Path, project: Project, closing: ExitStack, progress: Progress | None = None) -> None:
         self._root = root
         self._queues = root / (project.state_folder or ".runner") / "online"
         self._configs = project.providers
         self._closing = closing
+        self._progress = progress or Silent()
         self._built: dict[str, Provider] = {}
         self._https: dict[str, Http] = {}
         self._lock = RLock()
@@ -57,7 +59,7 @@ class Providers(Mapping[str, Provider]):
         def secret(ref: SecretRef) -> str:
             return secrets.resolve(ref, provider=config.name, environ=os.environ, root=self._root)
 
-        http = self._https[config.name] = Http()
+        http = self._https[config.name] = Http(progress=self._progress)
         self._closing.callback(http.close)
         return build(
             config,
@@ -91,7 +93,11 @@ class Providers(Mapping[str, Provider]):
         return url
 
 
-def connect(root: Path, project: Project, closing: ExitStack, *, offline: bool = False) -> World:
+def connect(
+    root: Path, project: Project, closing: ExitStack, *, offline: bool = False, progress: Progress | None = None
+) -> World:
     """The project's World.  What it opens is closed with ``closing``.  Raises RunnerError."""
+    progress = progress or Silent()
     store = open_store(root, project, offline=offline)
-    return World(root, project, store, Providers(root, project, closing), open_outlet(root, project))
+    providers = Providers(root, project, closing, progress)
+    return World(root, project, store, providers, open_outlet(root, project), progress=progress)

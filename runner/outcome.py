@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from runner.errors import Interrupted, RunnerError
-from runner.plan import Change, Plan
+from runner.failures import Failures
+from runner.plan import Action, Change, Plan
 from runner.result import Counts
 from runner.task import Task
 
@@ -14,6 +16,31 @@ STILL_RUNNING = 8
 NOT_ALL_SUCCEEDED = 7
 
 _PRECEDENCE = (Interrupted.exit_code, 70, 6, 5, 4, 3, 1, STILL_RUNNING, NOT_ALL_SUCCEEDED)
+
+
+@dataclass(frozen=True)
+class Used:
+    """Tokens of answers, and what they come to by the price that was planned with.
+
+    ``paid`` and ``estimate`` are about the same tasks, by currency: those of which both are known.
+    """
+
+    input: int = 0
+    output: int = 0
+    paid: tuple[tuple[str, float, float], ...] = ()
+    """Currency, what was paid, what was estimated."""
+
+    @classmethod
+    def of(cls, tasks: Iterable[Task]) -> Used:
+        sums: dict[str, tuple[float, float]] = {}
+        tokens_in = tokens_out = 0
+        for task in tasks:
+            tokens_in += task.tokens[0]
+            tokens_out += task.tokens[1]
+            if task.paid is not None and task.cost is not None and any(task.tokens):
+                paid, estimate = sums.get(task.currency, (0.0, 0.0))
+                sums[task.currency] = (paid + task.paid, estimate + task.cost)
+        return cls(tokens_in, tokens_out, tuple((name, *sums[name]) for name in sorted(sums)))
 
 
 @dataclass
@@ -29,6 +56,10 @@ class Outcome:
     errors: list[RunnerError] = field(default_factory=list)
     unresolved: list[Task] = field(default_factory=list)
     """Interrupted starts that only a person can settle."""
+    failures: dict[str, Failures] = field(default_factory=dict)
+    """What went wrong with the rows of each output that was written."""
+    used: Used = Used()
+    """What was brought home in this run."""
     timed_out: bool = False
     partial: bool = False
     """Only a part of the rows was asked for."""
@@ -47,6 +78,13 @@ class Outcome:
             self.details.append(detail)
         else:
             self.outcomes[at], self.details[at] = outcome, detail
+
+    def done(self, action: Action) -> list[tuple[Change, str]]:
+        """Changes of a kind that were carried out, each with its detail."""
+        entries = zip(self.changes, self.outcomes, self.details, strict=True)
+        return [
+            (change, detail) for change, outcome, detail in entries if change.action is action and outcome == "done"
+        ]
 
     def exit_code(self, *, wait: bool) -> int:
         """The gravest of what happened.

@@ -49,6 +49,20 @@ class Polling:
         }
 
 
+class Sparingly:
+    """Lets what is told often through once in so many seconds.  To be asked only when there is something to tell."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._last = -seconds
+
+    def is_due(self, now: float) -> bool:
+        if now - self._last < self._seconds:
+            return False
+        self._last = now
+        return True
+
+
 def politely(tasks: Sequence[Task], traits: Traits, now: float) -> float:
     """Seconds between two looks at these tasks, by the age of the youngest."""
     age = min(now - (task.started_at or task.begun_at) for task in tasks)

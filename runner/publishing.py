@@ -10,6 +10,7 @@ from runner.edge.outputs import write_output
 from runner.edge.paths import inside
 from runner.edge.world import World
 from runner.errors import Interrupted, RunnerError
+from runner.failures import Failures
 from runner.holdings import Holdings
 from runner.joining import Line, Tally, lines
 from runner.journal import Journal
@@ -24,21 +25,25 @@ _GROUP = 16
 """Outputs that are recorded in one write of the state."""
 
 
-def publish(world: World, resolved: Resolved, known: Known, key: str) -> Published:
-    """Write a batch's output whole, one line per row and sample in input order.  Raises OSError, RunnerError."""
+def publish(world: World, resolved: Resolved, known: Known, key: str, failures: Failures) -> Published:
+    """Write a batch's output whole, one line per row and sample in input order; ``failures`` are told of every one
+    without an answer.  Raises OSError, RunnerError.
+    """
     spec = resolved.batch.spec
     tally = Tally()
     path = inside(world.grounds, spec.output.path)
-    sha = write_output(path, _output_lines(world, spec, lines(world, resolved, known, tally=tally)))
+    sha = write_output(path, _output_lines(world, spec, lines(world, resolved, known, tally=tally), failures))
     at, to = world.clock.now(), world.project.outputs
     return Published(spec.name, Publication(key, spec.output.path, sha, tally.counts(), at, to))
 
 
-def _output_lines(world: World, spec: Spec, found: Iterator[Line]) -> Iterator[dict[str, Any]]:
+def _output_lines(world: World, spec: Spec, found: Iterator[Line], failures: Failures) -> Iterator[dict[str, Any]]:
     include_input = "input" in spec.output.include
     for count, line in enumerate(found):
         if not count & 0xFFF:
             world.progress(f"writing {spec.output.path}", count, None)
+        if error := line.output["error"]:
+            failures.add(error["code"], error["message"], line.output["key"])
         yield {**line.output, "input": line.row.values} if include_input else line.output
 
 
@@ -68,7 +73,8 @@ class Publishing:
             known = knowledge.of(one.batch)
             change = Change(name, Action.PUBLISH, "results arrived", provider=spec.provider, model=model)
             try:
-                events.append(publish(self._world, one, known, key))
+                failures = self._outcome.failures[name] = Failures()
+                events.append(publish(self._world, one, known, key, failures))
                 self._outcome.note(change, "done", one.demand.output)
             except (RunnerError, OSError) as error:  # the other outputs are none the worse for it
                 failed = error if isinstance(error, RunnerError) else _unwritable(one.demand.output, error)

@@ -21,8 +21,11 @@ _ASKED = ("prompt", "vars", "parameters", "model", "response", "encoding")
 _DROPPED = "No prompts are shown: runner.yaml has `blobs: {prompts: drop}`."
 
 
-def prompts(world: World, state: State, resolved: Sequence[Resolved]) -> Prompts:
-    """An example of every new spec and of every one whose requests are asked otherwise, as far as there is room."""
+def prompts(world: World, state: State, resolved: Sequence[Resolved], most: int | None = None) -> Prompts:
+    """An example of every new spec and of every one whose requests are asked otherwise, as far as there is room.
+
+    ``most``: how many examples are wanted at most.
+    """
     changed = sorted(
         (one for one in resolved if _asks_otherwise(one, _covered(state, one))), key=lambda one: one.batch.spec.name
     )
@@ -32,7 +35,7 @@ def prompts(world: World, state: State, resolved: Sequence[Resolved]) -> Prompts
     size = 0
     for example in _examples(world, state, changed):
         size += sum(map(len, example.lines)) + len(example.lines)
-        if size > LARGEST:
+        if size > LARGEST or len(found) == most:
             return Prompts(tuple(found), f"{len(changed) - len(found):,} more specs ask otherwise: there are too many.")
         found.append(example)
     return Prompts(tuple(found))

@@ -70,9 +70,12 @@ def _wanted_lines(world: World, resolved: Resolved, bodies: Iterator[tuple[Row, 
     frame = resolved.rendering.frame
     wanted = iter(resolved.todo)
     position = next(wanted, None)
+    told = f"preparing {resolved.batch.spec.name}"
     for count, (_, text) in enumerate(bodies):
-        if not count & 0xFFF and world.stop.is_set():
-            raise Interrupted
+        if not count & 0xFFF:
+            if world.stop.is_set():
+                raise Interrupted
+            world.progress(told, count, resolved.demand.rows)
         while position is not None and position < (count + 1) * samples:
             body = text.encode()
             identity = identify(salt, body, position - count * samples + 1)

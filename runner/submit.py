@@ -109,9 +109,9 @@ class Submission:
         sent = 0
         with closing(self._items(batches)) as items:
             while group := _group(items):
+                self._world.progress("submitting tasks", sent, total)
                 self._send(group)
                 sent += len(group)
-                self._world.progress("submitting", sent, total)
         self._pool.shutdown(wait=False)
         return self.report
 

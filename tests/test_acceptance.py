@@ -81,12 +81,12 @@ def test_no_color_is_honoured_on_a_terminal(
 
 
 def test_help_loads_no_heavy_library() -> None:
-    """`runner --help` imports none of httpx, jsonschema and jinja2."""
+    """`runner --help` imports none of httpx, jsonschema, jinja2 and rich."""
     script = (
         "import sys, runner.cli.main as main; sys.argv = ['runner', '--help']\n"
         "try: main.main()\n"
         "except SystemExit as end: assert not end.code\n"
-        "print(*sorted({'httpx', 'jsonschema', 'jinja2', 'yaml'} & sys.modules.keys()), file=sys.stderr)"
+        "print(*sorted({'httpx', 'jsonschema', 'jinja2', 'rich', 'yaml'} & sys.modules.keys()), file=sys.stderr)"
     )
     done = run_process([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0

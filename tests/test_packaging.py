@@ -1,4 +1,4 @@
-"""What is installed: one package with its schemas, its command, its licence, and five dependencies."""
+"""What is installed: one package with its schemas, its command, its licence, and six dependencies."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def test_the_installed_version_is_the_checkouts() -> None:
     assert f"## {PYPROJECT['project']['version']}" in (ROOT / "CHANGELOG.md").read_text("utf-8")
 
 
-def test_the_core_has_five_dependencies() -> None:
+def test_the_core_has_six_dependencies() -> None:
     """Each further one would be somebody's conflict."""
     names = {re.split(r"[^\w-]", line)[0] for line in PYPROJECT["project"]["dependencies"]}
-    assert names == {"pyyaml", "jsonschema", "httpx", "click", "jinja2"}
+    assert names == {"pyyaml", "jsonschema", "httpx", "click", "jinja2", "rich"}
 
 
 def test_the_command_is_runner() -> None:
@@ -47,7 +47,7 @@ def test_the_package_is_typed() -> None:
     assert resources.files("runner").joinpath("py.typed").is_file()
 
 
-@pytest.mark.parametrize("heavy", ["httpx", "jsonschema", "jinja2", "yaml"])
+@pytest.mark.parametrize("heavy", ["httpx", "jsonschema", "jinja2", "rich", "yaml"])
 def test_help_imports_nothing_heavy(heavy: str) -> None:
     """`runner --help` answers at once."""
     program = (

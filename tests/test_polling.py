@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from builders import a_task
 
-from runner.polling import NOBODY, Polling, politely
+from runner.polling import NOBODY, Polling, Sparingly, politely
 from runner.provider import Phase, Progress, ShardLimits, Traits
 from runner.state import Checked
 from runner.task import OPEN, Task
@@ -58,3 +58,9 @@ def test_nobody_to_ask() -> None:
     """Then something else ends the waiting."""
     assert Polling().pause([], {}, 0) == NOBODY
     assert Polling().due([opened(provider="gone")], {}, 0) == set()
+
+
+def test_what_is_told_sparingly() -> None:
+    """At once the first time, then once in so many seconds."""
+    told = Sparingly(10)
+    assert [told.is_due(now) for now in (1_000, 1_001, 1_009.9, 1_010, 1_011)] == [True, False, False, True, False]

@@ -17,16 +17,15 @@ from runner.outcome import Outcome
 from runner.plan import Action, Change, Cost, Plan, Tokens
 from runner.report.markdown import escape, inline, marker, plan_markdown
 from runner.report.models import model_lines
+from runner.report.outcome import outcome_lines, rows_lines
 from runner.report.status import batch_rows, status_json, status_lines, task_table
 from runner.report.text import (
     error_lines,
     github_lines,
     money,
-    outcome_lines,
     plain,
     plan_lines,
     problem_lines,
-    rows_lines,
     total_cost,
     width,
 )
@@ -191,13 +190,6 @@ def test_nothing_in_a_plan_reaches_the_terminal_as_it_is() -> None:
     assert lines[2] == f"  ? {CLEAN}  settle   {CLEAN} (1 request), {CLEAN}; a person decides"
 
 
-def test_paint_is_asked_for_colours_only() -> None:
-    """A plan painted is the plan, with the paint around whole pieces."""
-    painted = plan_lines(FULL, lambda text, **style: f"«{style.get('fg')}»{text}«»")
-    assert [re.sub("«.*?»", "", line) for line in painted] == plan_lines(FULL)
-    assert painted[5].startswith("«green»  + gsm8k  submit «»  1,319 requests")
-
-
 @pytest.mark.parametrize(
     ("amount", "text"),
     [(0, "0.00"), (0.42, "0.42"), (1_234.5, "1,234.50"), (0.1, "0.10"), (0.0123, "0.012"), (1.5e-7, "1.5e-07")],
@@ -221,9 +213,9 @@ def test_total_cost(costs: list[Cost | None], text: str) -> None:
     assert total_cost([a_submit(cost=cost) for cost in costs]) == text
 
 
-@pytest.mark.parametrize(("text", "columns"), [("abc", 3), ("中文", 4), ("ｗ", 2), ("é", 1), ("", 0)])
+@pytest.mark.parametrize(("text", "columns"), [("abc", 3), ("中文", 4), ("ｗ", 2), ("é", 1), ("e\u0301", 1), ("", 0)])
 def test_width(text: str, columns: int) -> None:
-    """Wide characters take two columns."""
+    """Wide characters take two columns, and marks on a letter none."""
     assert width(text) == columns
 
 
@@ -252,6 +244,12 @@ def test_an_outcome_as_text() -> None:
         "wrote outputs/a.jsonl",
         "Still on the way: b.  Go on with:",
         "    runner apply --yes --wait",
+        "Or watch it with:",
+        "    runner status --watch",
+        "Look at rows without an answer:",
+        "    runner output b --failed",
+        "Ask for them again:",
+        "    runner retry b",
     ]
 
 
@@ -551,11 +549,18 @@ def test_status_as_json() -> None:
 
 
 def test_status_as_text() -> None:
-    """Rows by spec, then the tasks that are not at rest, oldest first."""
-    assert status_lines(STATE, ["a"], now=100.0 + 7_300)[-3:] == [
-        "TASK  SPEC  PHASE           DONE  REQUESTS  REMOTE ID  BEGUN",
-        "t-3   b     ended           -     1,000     -          2h ago",
-        "t-1   a     open (Running)  2     3         r-1        2h ago",
+    """Specs with where they stand, then the tasks that are not at rest, oldest first, then what there is to do."""
+    assert status_lines(STATE, ["a"], now=100.0 + 7_300) == [
+        "a     running        0 succeeded, 0 failed, 0 missing, 3 pending of 3 rows",
+        "b     results ready  2 succeeded, 0 failed, 0 missing, 998 pending of 1,000 rows",
+        "gone  spec gone      0 succeeded, 0 failed, 0 missing of 0 rows",
+        "",
+        "TASK  SPEC  PHASE           DONE  REQUESTS  REMOTE ID  EXPIRES     BEGUN",
+        "t-3   b     ended           -     1,000     -          -           2h ago",
+        "t-1   a     open (Running)  2     3         r-1        in 21h 58m  2h ago",
+        "",
+        "Collect what has finished, and wait for the rest:",
+        "    runner apply --wait",
     ]
     assert status_lines(State(), [], now=0.0) == ["There is no state yet.  Next:", "    runner plan"]
 
@@ -571,8 +576,9 @@ def test_ages(age: float, text: str) -> None:
 def test_a_table_of_tasks() -> None:
     """With the time when no age is asked for, wide and hostile names in line; without tasks there is no head."""
     lines = task_table([a_task("t-1", batch="中文"), a_task("t-2", batch=NASTY, begun_at=2_000.0)])
-    assert lines[1] == f"t-1   中文{' ' * (len(CLEAN) - 4)}  begun  -     3         -          1970-01-01 00:16:40Z"
-    assert lines[2] == f"t-2   {CLEAN}  begun  -     3         -          1970-01-01 00:33:20Z"
+    rest = "begun  -     3         -          -        1970-01-01"
+    assert lines[1] == f"t-1   中文{' ' * (len(CLEAN) - 4)}  {rest} 00:16:40Z"
+    assert lines[2] == f"t-2   {CLEAN}  {rest} 00:33:20Z"
     assert task_table([]) == []
 
 

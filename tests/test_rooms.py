@@ -14,7 +14,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "runner"
 HANDS = ["edge", "simulator", "providers", "registry"]
 """Between the nouns and the verbs; the map in ``runner/__init__.py`` tells of them in prose."""
-CORE = {"yaml", "jsonschema", "httpx", "click", "jinja2"}
+CORE = {"yaml", "jsonschema", "httpx", "click", "jinja2", "rich"}
 NOUN_IMPORTS = {"os", "socket", "random", "secrets", "subprocess", "tempfile", "time", "uuid", "httpx", "threading"}
 """What gives a module a clock, a disk, a network, randomness or an environment."""
 
@@ -107,8 +107,8 @@ def test_the_first_import_is_light(name: str) -> None:
     assert not top & (CORE - {"click"})
 
 
-def test_the_core_stands_on_five_packages() -> None:
-    """Beside the standard library, the package imports its five dependencies and, for Parquet, pyarrow.
+def test_the_core_stands_on_six_packages() -> None:
+    """Beside the standard library, the package imports its six dependencies and, for Parquet, pyarrow.
 
     markupsafe is Jinja's own, and referencing jsonschema's.
     """

@@ -162,9 +162,13 @@ def plan(
     label: str | None,
 ) -> None:
     """Show what apply would do, and what it would cost.  Changes nothing."""
+    import sys
+    from dataclasses import replace
+
+    from runner.cli.apply import next_commands, show_plan
     from runner.cli.steps import known_rows, reporting, review_of, wants_summary
     from runner.report.markdown import plan_markdown
-    from runner.report.text import json_line, plan_lines
+    from runner.report.text import json_line
     from runner.resolve import Options
     from runner.workflow import Request, prepare, save_plan
 
@@ -176,8 +180,9 @@ def plan(
         prepared.check()
         for warning in prepared.news.warnings:
             show.warn(f"Warning: {warning}")
-        in_full = as_markdown or out is not None or wants_summary()
-        review = report.review = review_of(world, prepared, label, in_full=in_full)
+        shown = show.EXAMPLES if show.is_terminal(sys.stdout) and not as_json else 0
+        most = None if as_markdown or out is not None or wants_summary() else shown
+        review = report.review = review_of(world, prepared, label, most=most)
         report.rows = known_rows(prepared)
         if out is not None:
             save_plan(prepared.plan, request, out, review)
@@ -186,7 +191,8 @@ def plan(
     elif as_markdown:
         click.echo(plan_markdown(review), nl=False)
     else:
-        show.say(plan_lines(prepared.plan, show.paint))
+        prompts = replace(review.prompts, examples=review.prompts.examples[:shown])
+        show_plan(prepared.plan, prompts, next_commands(prepared.plan, request, out))
     if detailed_exitcode and prepared.plan.has_changes:
         raise click.exceptions.Exit(2)
 
@@ -280,29 +286,16 @@ def comment(saved: Path, number: int, repository: str | None, label: str | None)
 
 
 @cli.command()
-@click.option("--watch", is_flag=True, help="Show it again every two seconds.")
+@click.option("--watch", is_flag=True, help="Keep showing it as it changes, looking every two seconds.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @pass_context
 def status(context: Context, watch: bool, as_json: bool) -> None:
     """Show what the state knows, by spec and by task.  Asks no provider."""
-    import time
-
-    from runner.report.status import status_json, status_lines
-    from runner.report.text import json_line
+    from runner.cli.status import show_status, watch_status
 
     with open_project(context) as (world, specs, journal):
         names = [spec.name for spec in specs]
-        while True:
-            if as_json:
-                click.echo(json_line(status_json(journal.state, names)))
-            else:
-                if watch:
-                    click.clear()
-                show.say(status_lines(journal.state, names, world.clock.now(), show.paint))
-            if not watch:
-                return
-            time.sleep(2)
-            journal.refresh()
+        (watch_status if watch else show_status)(world, journal, names, as_json=as_json)
 
 
 @cli.command()

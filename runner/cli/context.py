@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -42,10 +42,12 @@ def open_world(context: Context, *, offline: bool = False) -> Iterator[tuple[Wor
     root = find_root(context.start)
     with rationed(), ExitStack() as closing:
         project, specs = load(root)
-        world = connect(root, project, closing, offline=offline)
-        world.progress = show.Progress()
-        closing.callback(lambda: tidy(world))
-        yield world, specs
+        progress = show.progress()
+        world = connect(root, project, closing, offline=offline, progress=progress)
+        try:
+            yield world, specs
+        finally:
+            progress.clear()
 
 
 @contextmanager
@@ -58,9 +60,8 @@ def open_project(context: Context, *, offline: bool = False) -> Iterator[tuple[W
 
 
 def tidy(world: World) -> None:
-    """Take a progress line off the terminal."""
-    progress: Any = world.progress
-    progress.clear()
+    """Take what is shown of work under way off the terminal."""
+    world.progress.clear()
 
 
 def one_spec(specs: list[Spec], name: str) -> Spec:

@@ -1,16 +1,24 @@
-"""Printing: colour only on a terminal, progress only for what takes long, everything else as plain stable lines."""
+"""Printing: in colours and columns on a terminal, everywhere else as plain stable lines."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import sys
-import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 from runner.errors import InvalidDocuments, RunnerError
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from runner.edge.progress import Progress
+
+
+EXAMPLES = 8
+"""Changed prompts that a terminal shows of a plan."""
 
 
 class Look:
@@ -19,76 +27,59 @@ class Look:
     colour: bool | None = None
 
 
-def paint(text: str, **style: object) -> str:
-    return click.style(text, **style) if _coloured(sys.stdout) else text  # type: ignore[arg-type]
+def is_terminal(stream: TextIO) -> bool:
+    """Whether somebody sits there, at what obeys control sequences."""
+    return stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
 
 
-def _paint_error(text: str, **style: object) -> str:
-    return click.style(text, **style) if _coloured(sys.stderr) else text  # type: ignore[arg-type]
-
-
-def _coloured(stream: object) -> bool:
-    if Look.colour is False or os.environ.get("NO_COLOR"):
-        return False
-    return bool(getattr(stream, "isatty", lambda: False)())
+def is_coloured(stream: TextIO) -> bool:
+    return Look.colour is not False and not os.environ.get("NO_COLOR") and is_terminal(stream)
 
 
 def say(lines: Iterable[str]) -> None:
     for line in lines:
-        click.echo(line, color=True)
+        click.echo(line)
+
+
+def show(lines: Callable[[], Iterable[str]], view: Callable[[Console], RenderableType]) -> None:
+    """On a terminal the view, made for its width; elsewhere the lines."""
+    if is_terminal(sys.stdout):
+        from runner.cli.screen import draw
+
+        draw(sys.stdout, view, coloured=is_coloured(sys.stdout))
+    else:
+        say(lines())
 
 
 def warn(text: str) -> None:
     """Something to know, on stderr, whose words may come from elsewhere."""
     from runner.report.text import plain_lines
 
-    click.echo(_paint_error("\n".join(plain_lines(text)), fg="yellow"), err=True, color=True)
+    click.echo(_paint("\n".join(plain_lines(text)), fg="magenta"), err=True, color=True)
 
 
 def complain(error: RunnerError) -> None:
     """An error, on stderr, without a traceback."""
     from runner.report.text import error_lines, problem_lines
 
-    lines = error_lines(error, _paint_error)
+    lines = error_lines(error, _paint)
     if isinstance(error, InvalidDocuments):
         lines = [*problem_lines(error.problems), *lines]
     for line in lines:
         click.echo(line, err=True, color=True)
 
 
-class Progress:
-    """Tells of work that takes more than two seconds: in one changing line on a terminal, now and then elsewhere."""
+def paint(text: str, **style: Any) -> str:
+    """A text for standard output, coloured where that is wanted."""
+    return click.style(text, **style) if is_coloured(sys.stdout) else text
 
-    _PATIENCE = 2.0
 
-    def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
-        self._began = time.monotonic()
-        self._what = ""
-        self._said = 0.0
-        self._open = False
+def _paint(text: str, **style: Any) -> str:
+    return click.style(text, **style) if is_coloured(sys.stderr) else text
 
-    def __call__(self, what: str, done: int, total: int | None) -> None:
-        now = time.monotonic()
-        if what != self._what:
-            self._what = what
-            self._said = 0.0 if self._terminal else self._said
-        if now - self._began < self._PATIENCE or now - self._said < (0.1 if self._terminal else 10.0):
-            return
-        from runner.report.text import plain
 
-        self._said = now
-        amount = f"{done:,} of {total:,}" if total else f"{done:,}" if done else ""
-        line = plain(f"{what} {amount}".rstrip())
-        if self._terminal:
-            width = shutil.get_terminal_size().columns - 1
-            click.echo(f"\r\x1b[2K{line[:width]}", nl=False, err=True, color=True)
-            self._open = True
-        else:
-            click.echo(line, err=True)
+def progress() -> Progress:
+    """Who tells of this run's long work: a picture on a terminal, a line now and then elsewhere."""
+    from runner.cli.telling import Live, Plain
 
-    def clear(self) -> None:
-        """Take the changing line away, so that others may follow."""
-        if self._open:
-            click.echo("\r\x1b[2K", nl=False, err=True, color=True)
-            self._open = False
+    return Live(coloured=is_coloured(sys.stderr)) if is_terminal(sys.stderr) else Plain()

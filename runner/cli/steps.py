@@ -27,13 +27,13 @@ def wants_summary() -> bool:
     return bool(os.environ.get(_SUMMARY))
 
 
-def review_of(world: World, prepared: Prepared, label: str | None, *, in_full: bool) -> Review:
-    """The plan as a reviewer sees it.  ``in_full``: with examples of prompts, which are rendered for it."""
+def review_of(world: World, prepared: Prepared, label: str | None, *, most: int | None) -> Review:
+    """The plan as a reviewer sees it, with at most so many examples of prompts, which are rendered for it."""
     from runner.edge.steps import place_in_repository
     from runner.review import Prompts, Review
     from runner.reviewing import prompts
 
-    shown = prompts(world, prepared.believed, prepared.resolved) if in_full else Prompts()
+    shown = Prompts() if most == 0 else prompts(world, prepared.believed, prepared.resolved, most)
     return Review.of(prepared.plan, label or place_in_repository(world.root), shown)
 
 

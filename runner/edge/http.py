@@ -17,6 +17,7 @@ own, because a kept one that the server has just closed would leave nobody knowi
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 import random
 import re
@@ -30,10 +31,12 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from runner.edge.progress import Moved, Progress, Silent
 from runner.edge.secrets import Scrubber
 from runner.edge.surroundings import LOOPBACK, proxies, ssl_context
 from runner.edge.urls import require_url, same_origin, shown, with_query
 from runner.errors import Busy, ProviderError, Refused, Unsure
+from runner.progress import DOWNLOADING, UPLOADING
 
 if TYPE_CHECKING:
     import httpx
@@ -140,7 +143,9 @@ class Http:
         sleep: Callable[[float], object] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
+        progress: Progress | None = None,
     ) -> None:
+        """``progress`` is told of every file that is sent or received."""
         self.scrub = Scrubber()
         self.hide = self.scrub.hide
         self._sleep = sleep
@@ -148,6 +153,7 @@ class Http:
         self._jitter = jitter
         self.heard: tuple[str, float] | None = None
         """The `Date` of the last whole answer, "" without one, and when it came by our clock (Unix seconds)."""
+        self._progress = progress or Silent()
         self._lock = Lock()
         self._clients: dict[bool, httpx.Client] = {}
 
@@ -216,14 +222,15 @@ class Http:
         key.
         """
         headers = {name.lower(): value for name, value in (headers or {}).items()}
-        transfer = _Transfer(sink)
-        while True:
-            before = transfer.offset
-            try:
-                return self.patiently(lambda: self._fetch(url, headers, timeout, transfer))
-            except (Busy, Unsure):
-                if transfer.offset == before:
-                    raise
+        with self._progress.transfer(DOWNLOADING) as moved:
+            transfer = _Transfer(sink, moved)
+            while True:
+                before = transfer.offset
+                try:
+                    return self.patiently(lambda: self._fetch(url, headers, timeout, transfer))
+                except (Busy, Unsure):
+                    if transfer.offset == before:
+                        raise
 
     @property
     def skew(self) -> float | None:
@@ -260,7 +267,7 @@ class Http:
         where = f"{method} {shown(url)}"
         with outcomes(where, self.scrub), ExitStack() as stack:
             require_url(url)
-            body = stack.enter_context(content.open("rb")) if isinstance(content, Path) else content
+            body = self._sent(content, stack) if isinstance(content, Path) else content
             client = self._client(keep=keep)
             response = stack.enter_context(
                 client.stream(method, url, headers=headers, content=body, timeout=_timeout(timeout))
@@ -269,6 +276,9 @@ class Http:
             self.heard = reply.headers.get("date", ""), time.time()
             judge(reply)
             return reply
+
+    def _sent(self, file: Path, stack: ExitStack) -> _Sent:
+        return stack.enter_context(_Sent(file, stack.enter_context(self._progress.transfer(UPLOADING))))
 
     def _fetch(self, url: str, headers: Mapping[str, str], timeout: float, transfer: _Transfer) -> None:
         for _ in range(REDIRECTS + 1):
@@ -347,11 +357,26 @@ def outcomes(where: str, scrub: Callable[..., str]) -> Iterator[None]:
         raise
 
 
+class _Sent(io.FileIO):
+    """A file that tells how much of it has been read."""
+
+    def __init__(self, path: Path, moved: Moved) -> None:
+        super().__init__(path, "rb")
+        self._moved = moved
+        self._size = path.stat().st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(-1 if size is None else size) or b""
+        self._moved(self.tell(), self._size)
+        return data
+
+
 @dataclass
 class _Transfer:
     """A download in progress: what has been handed over, and how to tell that a second answer is the same file."""
 
     sink: Callable[[bytes], object]
+    moved: Moved
     offset: int = 0
     """Bytes handed over."""
     validator: str = ""
@@ -384,6 +409,7 @@ class _Transfer:
             if known and position == self.offset and again.digest() != self._seen.digest():
                 raise Unsure("the file has changed during the download", where=where)
             self._hand_over(chunk[len(known) :])
+            self.moved(self.offset, None if encoded else total)
             position += len(chunk) - len(known)
         if position < self.offset or (not encoded and total is not None and position != total):
             raise Unsure(f"the download ended at byte {position} of {total}", where=where)

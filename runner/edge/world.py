@@ -12,6 +12,7 @@ from runner.edge.clock import Clock, SystemClock
 from runner.edge.grounds import Grounds
 from runner.edge.ledger import LedgerCache
 from runner.edge.process import is_gone, whoami
+from runner.edge.progress import Progress, Silent
 from runner.edge.store import Outlet, Store
 from runner.project import Project
 from runner.provider import Provider
@@ -21,17 +22,13 @@ def _unique() -> str:
     return str(uuid.uuid4())
 
 
-def _silent(_what: str, _done: int, _total: int | None) -> None:
-    pass
-
-
 @dataclass
 class World:
     """``root`` is the project's folder; ``cache`` lies under it whatever the store.
 
     ``outlet`` takes outputs where they do not stay in the project's folder.
 
-    ``progress(what, done, total)`` is told of long work; ``stop`` is set when a signal asked this run to end.
+    ``progress`` is told of long work; ``stop`` is set when a signal asked this run to end.
     """
 
     root: Path
@@ -43,7 +40,7 @@ class World:
     who: str = field(default_factory=whoami)
     unique: Callable[[], str] = _unique
     is_gone: Callable[[str], bool] = is_gone
-    progress: Callable[[str, int, int | None], None] = _silent
+    progress: Progress = field(default_factory=Silent)
     stop: Event = field(default_factory=Event)
 
     def __post_init__(self) -> None:

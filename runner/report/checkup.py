@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from runner.checkup import Finding, Status
 from runner.report.text import Paint, no_paint, plain, width
 
-_COLOURS = {Status.OK: "green", Status.WARN: "yellow", Status.FAIL: "red", Status.UNKNOWN: "cyan"}
+_COLOURS = {Status.OK: "green", Status.WARN: "magenta", Status.FAIL: "red", Status.UNKNOWN: "cyan"}
 
 
 def checkup_lines(findings: Sequence[Finding], paint: Paint = no_paint) -> list[str]:

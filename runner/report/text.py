@@ -1,28 +1,27 @@
-"""Plan, outcome and status as plain lines for a terminal or a log, and problems as file:line:column."""
+"""Plans as plain lines for a log, errors as they are told anywhere, and problems as file:line:column."""
 
 from __future__ import annotations
 
 import json
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from runner.errors import Problem, RunnerError
-from runner.outcome import Outcome
 from runner.plan import A_PERSON_DECIDES, Action, Change, Cost, Plan
-from runner.result import Counts
+from runner.report.lines import HEED, Line, command, texts
 
 Paint = Callable[..., str]
 """``paint(text, fg="red", bold=True)``; the identity where there is no colour."""
 
-_SIGNS = {
-    Action.SETTLE: ("?", "yellow"),
-    Action.COLLECT: ("<", "cyan"),
-    Action.CANCEL: ("-", "red"),
-    Action.SUBMIT: ("+", "green"),
-    Action.PUBLISH: ("=", "cyan"),
-    Action.WAIT: (".", None),
+SIGNS = {
+    Action.SETTLE: "?",
+    Action.COLLECT: "<",
+    Action.CANCEL: "-",
+    Action.SUBMIT: "+",
+    Action.PUBLISH: "=",
+    Action.WAIT: ".",
 }
 _BREAKS = re.compile(r"[\t\n\u2028\u2029]")
 _TURNING = r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
@@ -38,8 +37,9 @@ _HALVES = re.compile(r"[\ud800-\udfff]")
 """Halves of surrogate pairs, which no stream can encode."""
 _OBEYED = re.compile(rf"[\x7f-\x9f{_TURNING}{_UNSEEN}\u2028\u2029\ud800-\udfff]|(?<=##)\[")
 """What a JSON text may hold as it is, and a terminal, a log or a reader of it would take amiss."""
-_MOST = 40
+MOST = 40
 """Lines of one action that are shown in full; the rest is counted."""
+NOTHING = "Nothing to do: every request is answered or given up, and every output is written."
 
 
 def plain(text: str) -> str:
@@ -69,46 +69,66 @@ def no_paint(text: str, **_: object) -> str:
     return text
 
 
-def plan_lines(plan: Plan, paint: Paint = no_paint, *, decisions: bool = True) -> list[str]:
-    """What apply would do, for people.  ``decisions``: with the commands for what only a person can settle."""
-    lines = [paint(plain(note), fg="yellow") for note in plan.notes]
+def plan_lines(plan: Plan, *, decisions: bool = True) -> list[str]:
+    """What apply would do.  ``decisions``: with the commands for what only a person can settle."""
+    lines = [plain(note) for note in plan.notes]
     if lines:
         lines.append("")
     for action in Action:
-        lines += _action_lines(plan.of(action), paint)
-    for change in plan.of(Action.SETTLE):
-        if decisions and change.reason.endswith(A_PERSON_DECIDES):
-            lines += ["", *decision_lines(change.spec, str(change.task), paint)]
+        lines += _action_lines(plan.of(action))
+    if decisions:
+        lines += texts(plan_decisions(plan))
     if not plan.changes:
-        lines.append("Nothing to do: every request is answered or given up, and every output is written.")
+        lines.append(NOTHING)
     else:
-        lines += ["", plain(_summary(plan))]
-    lines += [paint(plain(f"Over a limit: {over}"), fg="red", bold=True) for over in plan.over]
+        lines += ["", summary(plan)]
+    lines += [plain(f"Over a limit: {over}") for over in plan.over]
     lines.append(f"Digest {plan.digest}")
     return lines
 
 
-def _action_lines(changes: Sequence[Change], paint: Paint) -> list[str]:
-    shown = changes if len(changes) <= _MOST else changes[: _MOST - 1]
-    columns = max((width(plain(change.spec)) for change in shown), default=0)
-    lines = [_change_line(change, columns, paint) for change in shown]
-    if len(shown) < len(changes):
-        rest = changes[len(shown) :]
-        requests = sum(change.requests for change in rest)
-        lines.append(f"  … and {len(rest):,} more to {rest[0].action.value} ({requests:,} requests)")
+def plan_decisions(plan: Plan) -> list[Line]:
+    """The commands for what only a person can settle."""
+    lines = []
+    for change in plan.of(Action.SETTLE):
+        if change.reason.endswith(A_PERSON_DECIDES):
+            lines += [Line(""), *decision(change.spec, str(change.task))]
     return lines
 
 
-def _change_line(change: Change, columns: int, paint: Paint) -> str:
-    sign, colour = _SIGNS[change.action]
-    spec = _padded(change.spec, columns)
-    head = paint(f"  {sign} {spec}  {change.action.value:<7}", fg=colour)
+def shown_of(changes: Sequence[Change]) -> tuple[Sequence[Change], str]:
+    """Those of one action that are shown, and a line that counts the rest; empty where there is none."""
+    if len(changes) <= MOST:
+        return changes, ""
+    rest = changes[MOST - 1 :]
+    requests = sum(change.requests for change in rest)
+    return changes[: MOST - 1], f"  … and {len(rest):,} more to {rest[0].action.value} ({requests:,} requests)"
+
+
+def _action_lines(changes: Sequence[Change]) -> list[str]:
+    shown, more = shown_of(changes)
+    columns = max((width(plain(change.spec)) for change in shown), default=0)
+    lines = [_change_line(change, columns) for change in shown]
+    return [*lines, more] if more else lines
+
+
+def _change_line(change: Change, columns: int) -> str:
+    head = f"  {SIGNS[change.action]} {padded(change.spec, columns)}  {change.action.value:<7}"
+    return f"{head}  {details(change)}"
+
+
+def details(change: Change) -> str:
+    """Everything about a change but what it does, and to which spec."""
     parts = [change.reason]
     if change.action is Action.SUBMIT:
-        parts = [_amount(change), f"on {change.model or 'a model yet to be chosen'}", _cost(change.cost), *parts]
+        parts = [_amount(change), f"on {model(change)}", _cost(change.cost), *parts]
     elif change.task:
         parts = [f"{change.task} ({_requests(change.requests)})", *parts]
-    return f"{head}  {plain(', '.join(part for part in parts if part))}"
+    return plain(", ".join(part for part in parts if part))
+
+
+def model(change: Change) -> str:
+    return change.model or "a model yet to be chosen"
 
 
 def _amount(change: Change) -> str:
@@ -131,7 +151,8 @@ def money(amount: float) -> str:
     return f"{amount:,.2f}" if amount >= 0.1 or amount == 0 else f"{amount:.2g}"
 
 
-def _summary(plan: Plan) -> str:
+def summary(plan: Plan) -> str:
+    """How many of what, and what all of it costs."""
     counts = {action: len(plan.of(action)) for action in Action}
     parts = [
         f"{counts[action]:,} to {action.value}" for action in Action if counts[action] and action is not Action.WAIT
@@ -143,7 +164,7 @@ def _summary(plan: Plan) -> str:
     if submits:
         tokens = sum(change.tokens.input for change in submits if change.tokens)
         text += f"  {_requests(plan.requests)}, about {tokens:,} input tokens, {total_cost(submits)}."
-    return text
+    return plain(text)
 
 
 def total_cost(submits: Iterable[Change]) -> str:
@@ -161,63 +182,17 @@ def total_cost(submits: Iterable[Change]) -> str:
     return " and ".join(parts)
 
 
-def outcome_lines(outcome: Outcome, paint: Paint = no_paint) -> list[str]:
-    """What apply did, row counts by spec, and a command for each next step."""
-    lines = [paint(f"Warning: {plain(warning)}", fg="yellow") for warning in dict.fromkeys(outcome.warnings)]
-    lines += rows_lines(outcome.rows, paint)
-    lines += _written(outcome)
-    for task in outcome.unresolved:
-        lines += decision_lines(task.batch, task.id, paint, task.name)
-    pending = [] if outcome.partial else outcome.awaited
-    if pending and not outcome.unresolved:
-        lines.append(
-            f"Still on the way: {', '.join(map(plain, pending[:8]))}{' …' if len(pending) > 8 else ''}.  Go on with:"
-        )
-        lines.append("    runner apply --yes --wait")
-    return lines
-
-
-def _written(outcome: Outcome) -> list[str]:
-    paths = [
-        detail
-        for change, result, detail in zip(outcome.changes, outcome.outcomes, outcome.details, strict=True)
-        if change.action is Action.PUBLISH and result == "done"
-    ]
-    more = [f"… and {len(paths) - _MOST:,} more outputs"] if len(paths) > _MOST else []
-    return [f"wrote {plain(path)}" for path in paths[:_MOST]] + more
-
-
-def decision_lines(spec: str, task: str, paint: Paint = no_paint, name: str = "") -> list[str]:
+def decision(spec: str, task: str, name: str = "") -> list[Line]:
     """What a person has to find out about an interrupted start, and the two commands to choose from."""
     spec, task, name = plain(spec), plain(task), plain(name)
     what = f"a task named {name}" if name else "the task (`runner state show` gives its name)"
     return [
-        paint(f"Nobody can tell whether task {task} of {spec} was started.", fg="yellow", bold=True),
-        f"  Look for {what} in the provider's console.  If it is there, adopt it:",
-        f"    runner state adopt {task} REMOTE_ID",
-        "  If it is not, let its requests be sent again:",
-        f"    runner state abandon {task}",
+        Line(f"Nobody can tell whether task {task} of {spec} was started.", HEED),
+        Line(f"  Look for {what} in the provider's console.  If it is there, adopt it:", hang=2),
+        command(f"runner state adopt {task} REMOTE_ID"),
+        Line("  If it is not, let its requests be sent again:", hang=2),
+        command(f"runner state abandon {task}"),
     ]
-
-
-def rows_lines(rows: Mapping[str, Counts], paint: Paint = no_paint) -> list[str]:
-    """One line per spec: the four counts add up to the rows."""
-    shown = sorted(rows.items())[:_MOST]
-    columns = max((width(plain(name)) for name, _ in shown), default=0)
-    lines = []
-    for name, counts in shown:
-        colour = "green" if counts.succeeded == counts.total else "yellow" if counts.pending else "red"
-        parts = [f"{counts.succeeded:,} succeeded", f"{counts.failed:,} failed", f"{counts.missing:,} missing"]
-        if counts.pending:
-            parts.append(f"{counts.pending:,} pending")
-        text = f"{_padded(name, columns)}  {', '.join(parts)} of {counts.total:,} rows"
-        lines.append(paint(text, fg=colour))
-    if len(shown) < len(rows):
-        succeeded = sum(counts.succeeded for counts in rows.values())
-        total = sum(counts.total for counts in rows.values())
-        rest = len(rows) - len(shown)
-        lines.append(f"… and {rest:,} more specs; all together {succeeded:,} of {total:,} rows succeeded")
-    return lines
 
 
 def problem_lines(problems: Iterable[Problem]) -> list[str]:
@@ -266,10 +241,12 @@ def _property(text: str) -> str:
     return _data(text).replace(":", "%3A").replace(",", "%2C")
 
 
-def _padded(text: str, columns: int) -> str:
+def padded(text: str, columns: int) -> str:
     return plain(text) + " " * (columns - width(plain(text)))
 
 
 def width(text: str) -> int:
-    """Columns on a terminal: wide characters take two."""
-    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
+    """Columns on a terminal: wide characters take two, and marks on a letter none."""
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+    )
