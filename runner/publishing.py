@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from runner.batch import publish_key
+from runner.checking import Checker
 from runner.edge.outputs import write_output
 from runner.edge.paths import inside
 from runner.edge.world import World
@@ -27,11 +28,12 @@ _GROUP = 16
 def publish(world: World, resolved: Resolved, known: Known, key: str) -> Published:
     """Write a batch's output whole, one line per row and sample in input order.  Raises OSError, RunnerError."""
     spec = resolved.batch.spec
-    tally = Tally()
+    tally, checker = Tally(), Checker(spec)
     path = inside(world.grounds, spec.output.path)
-    sha = write_output(path, _output_lines(world, spec, lines(world, resolved, known, tally=tally)))
+    found = checker.watch(lines(world, resolved, known, tally=tally))
+    sha = write_output(path, _output_lines(world, spec, found))
     at, to = world.clock.now(), world.project.outputs
-    return Published(spec.name, Publication(key, spec.output.path, sha, tally.counts(), at, to))
+    return Published(spec.name, Publication(key, spec.output.path, sha, tally.counts(), at, to, checker.results()))
 
 
 def _output_lines(world: World, spec: Spec, found: Iterator[Line]) -> Iterator[dict[str, Any]]:

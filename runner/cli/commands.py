@@ -88,7 +88,7 @@ def render(context: Context, name: str, row: str | None, limit: int | None) -> N
         spec = one_spec(specs, name)
         if model_of(world, spec, journal.state) is None:
             show.warn(f"No model is chosen yet for {name}, which takes the provider's list: it is left empty.")
-        for body in bodies(world, spec, journal.state, key=row, limit=limit):
+        for body in bodies(world, specs, spec, journal.state, key=row, limit=limit):
             click.echo(safe_json(body))
             count += 1
     if not count:
@@ -287,18 +287,20 @@ def status(context: Context, watch: bool, as_json: bool) -> None:
     """Show what the state knows, by spec and by task.  Asks no provider."""
     import time
 
+    from runner.chains import waits_for
     from runner.report.status import status_json, status_lines
     from runner.report.text import json_line
 
     with open_project(context) as (world, specs, journal):
         names = [spec.name for spec in specs]
         while True:
+            waits = waits_for(specs, journal.state)
             if as_json:
-                click.echo(json_line(status_json(journal.state, names)))
+                click.echo(json_line(status_json(journal.state, names, waits)))
             else:
                 if watch:
                     click.clear()
-                show.say(status_lines(journal.state, names, world.clock.now(), show.paint))
+                show.say(status_lines(journal.state, names, world.clock.now(), show.paint, waits))
             if not watch:
                 return
             time.sleep(2)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from runner.report.text import Paint, no_paint, plain, rows_lines, width
+from runner.report.text import Paint, check_lines, no_paint, plain, rows_lines, width
 from runner.result import Counts
-from runner.state import State
+from runner.state import State, checks_of
 from runner.tally import estimate_counts
 from runner.task import Task
+
+_NO_WAITS: Mapping[str, str] = {}
 
 
 def batch_rows(state: State, name: str) -> Counts:
@@ -24,14 +26,16 @@ def batch_rows(state: State, name: str) -> Counts:
     return estimate_counts(tasks, rows)
 
 
-def status_json(state: State, names: Sequence[str]) -> dict[str, Any]:
-    """Every spec, and every batch that the state knows though its spec is gone."""
+def status_json(state: State, names: Sequence[str], waits: Mapping[str, str] = _NO_WAITS) -> dict[str, Any]:
+    """Every spec, and every batch that the state knows though its spec is gone.  ``waits``: what some wait for."""
     return {
         "specs": [
             {
                 "name": name,
                 "rows": batch_rows(state, name).to_json(),
                 "tasks": [_task_json(task) for task in _by_age(state.of(name))],
+                "checks": [result.shown() for result in checks_of(state, name)],
+                "waits_for": waits.get(name),
             }
             for name in all_names(state, names)
         ]
@@ -52,11 +56,20 @@ def _task_json(task: Task) -> dict[str, Any]:
     }
 
 
-def status_lines(state: State, names: Sequence[str], now: float, paint: Paint = no_paint) -> list[str]:
-    """Row counts by spec, then the tasks that are not at rest."""
+def status_lines(
+    state: State,
+    names: Sequence[str],
+    now: float,
+    paint: Paint = no_paint,
+    waits: Mapping[str, str] = _NO_WAITS,
+) -> list[str]:
+    """Row counts by spec, checks that fail, what waits for another, then the tasks that are not at rest."""
     if not state.lineage:
         return ["There is no state yet.  Next:", "    runner plan"]
     lines = rows_lines({name: batch_rows(state, name) for name in all_names(state, names)}, paint)
+    for name in all_names(state, names):
+        lines += check_lines(name, checks_of(state, name), paint)
+    lines += [plain(f"{name} {reason}") for name, reason in sorted(waits.items())]
     moving = [task for task in _by_age(state.tasks.values()) if task.on_its_way]
     return [*lines, *(["", *task_table(moving, now)] if moving else [])]
 

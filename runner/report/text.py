@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from runner.checks import CheckResult, example_keys
 from runner.errors import Problem, RunnerError
 from runner.outcome import Outcome
 from runner.plan import A_PERSON_DECIDES, Action, Change, Cost, Plan
@@ -166,14 +167,34 @@ def outcome_lines(outcome: Outcome, paint: Paint = no_paint) -> list[str]:
     lines = [paint(f"Warning: {plain(warning)}", fg="yellow") for warning in dict.fromkeys(outcome.warnings)]
     lines += rows_lines(outcome.rows, paint)
     lines += _written(outcome)
+    for name, results in sorted(outcome.checks.items()):
+        lines += check_lines(name, results, paint)
     for task in outcome.unresolved:
         lines += decision_lines(task.batch, task.id, paint, task.name)
     pending = [] if outcome.partial else outcome.awaited
     if pending and not outcome.unresolved:
-        lines.append(
-            f"Still on the way: {', '.join(map(plain, pending[:8]))}{' …' if len(pending) > 8 else ''}.  Go on with:"
-        )
+        lines.append(f"Still on the way: {_some(pending)}.  Go on with:")
         lines.append("    runner apply --yes --wait")
+    if outcome.ready:
+        lines.append(f"The answers that {_some(outcome.ready)} waited for are here.  Go on with:")
+        lines.append("    runner plan")
+    return lines
+
+
+def _some(names: Sequence[str]) -> str:
+    return f"{', '.join(map(plain, names[:8]))}{' …' if len(names) > 8 else ''}"
+
+
+def check_lines(name: str, results: Iterable[CheckResult], paint: Paint = no_paint) -> list[str]:
+    """The checks of a spec that fail, and what can be done about it."""
+    failed = [result for result in results if not result.holds]
+    lines = []
+    for result in failed:
+        style = {"fg": "red", "bold": True} if result.is_error else {"fg": "yellow"}
+        lines.append(paint(plain(f"{name} fails its check {result}{example_keys(result)}"), **style))
+    if any(result.is_error for result in failed):
+        lines.append(f"  Mend the prompt or the check, or ask again for the rows of {plain(name)} that failed:")
+        lines.append(f"    runner retry {plain(name)}")
     return lines
 
 
