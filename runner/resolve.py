@@ -15,6 +15,7 @@ from runner.edge.rows import fingerprint as input_fingerprint
 from runner.edge.world import World
 from runner.errors import Busy, CredentialsError, InvalidDocuments, Problem, RunnerError, Unsure
 from runner.estimate import tokens as estimate_tokens
+from runner.expressions import check_problems
 from runner.fingerprint import Fingerprint, digest_of
 from runner.inputs import check_key
 from runner.known import Known, gather, unpack
@@ -244,6 +245,8 @@ def _resolve(
 ) -> Resolved:
     provider = world.providers[spec.provider]
     prompt = compile_in(world.grounds, spec)
+    if problems := check_problems(spec):  # found out once the answers are here, it would be too late
+        raise InvalidDocuments(problems)
     if spec.embed is not None:  # where the provider cannot, its models are not to blame
         _encoding(spec, provider, Offer(""), prompt)
     offer, pin = pick_offer(spec, state, offers, offline=options.offline, upgrade=options.upgrade)
