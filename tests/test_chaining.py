@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -234,3 +236,11 @@ def test_rows_are_laid_down_once(tmp_path: Path) -> None:
 def test_circles() -> None:
     reads = {"a": "b", "b": "c", "c": "b", "d": "d", "e": "", "f": "a", "g": "gone"}
     assert list(cycles(reads)) == [("b", "c"), ("d",)]
+
+
+@pytest.mark.parametrize("page", ["chaining", "checks"])
+def test_what_the_pages_say(page: str) -> None:
+    """Every command of them prints what stands there."""
+    docs = Path(__file__).parent.parent / "docs"
+    done = subprocess.run([sys.executable, docs / "walk.py", docs / f"{page}.md"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
