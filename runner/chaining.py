@@ -144,7 +144,7 @@ class Chains:
         name, spec = read.batch.spec.name, read.batch.spec
         if not is_through(self._state, read):
             return f"waits for {name}" + (f", which is {read.held.value}" if read.held is not Held.NOT else "")
-        if not any(check.severity == ERROR for check in spec.checks):
+        if not read.demand.rows or not any(check.severity == ERROR for check in spec.checks):
             return ""
         published = self._state.batches.get(name, BatchState()).published
         if published is None or published.key != read.demand.publish_key:

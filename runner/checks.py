@@ -63,8 +63,9 @@ class CheckResult:
 
     def __str__(self) -> str:
         share = "no row" if self.share is None else percent(self.share)
+        counted = _COUNTED.get(self.kind, "of the rows")  # the state may be of a newer version
         wanted = f"at {'least' if self.bound == 'min' else 'most'} {percent(self.limit)}"
-        return f"`{self.name}`: {share} {_COUNTED[self.kind]} ({self.count:,} of {self.total:,}), {wanted} wanted"
+        return f"`{self.name}`: {share} {counted} ({self.count:,} of {self.total:,}), {wanted} wanted"
 
     def to_json(self) -> dict[str, Any]:
         """As in the state."""

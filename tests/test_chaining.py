@@ -193,6 +193,16 @@ def test_samples_are_rows(tmp_path: Path) -> None:
     assert len(project.output("judge")) == 4
 
 
+def test_a_condition_that_keeps_no_row_is_no_mistake(tmp_path: Path) -> None:
+    """Nobody knows before what answers a judge of bad ones will find; who reads that judge waits, and says why."""
+    project = chained(tmp_path)
+    project.spec("judge", **{**JUDGE, "input": {"batch": "answers", "where": "'bad' in row.answer"}})
+    project.spec("last", input={"batch": "judge"}, prompt={"user": "{{ row.answer }}"})
+    project.finish()
+    (change,) = project.plan()["changes"]
+    assert (change["spec"], change["reason"]) == ("last", "waits for judge: no row of it has an answer")
+
+
 def test_answers_that_are_gone_are_asked_and_judged_again(tmp_path: Path) -> None:
     """`runner retry --all` upstream: the judge waits for the new answers, and equal ones are judged no second time."""
     project = chained(tmp_path)

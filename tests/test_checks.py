@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from builders import a_plan
 from helpers import Project
 
 from runner.checks import OPENINGS, CheckResult, is_refusal
+from runner.outcome import Outcome
+from runner.report.github import Report
 from runner.result import Counts
 from runner.state import BatchState, Publication, State, dump, load
 
@@ -84,6 +87,15 @@ def test_a_failed_check_is_told_everywhere(tmp_path: Path) -> None:
     assert told in project.call("status").out
     assert project.plan()["notes"] == [f"{told}; rows 2."]
     assert project.call("apply", "--yes").code == 7
+
+
+def test_the_summary_of_a_workflow_tells_it() -> None:
+    failed = CheckResult("few", "failed", "max", 0.1, "error", 1, 2, ("7",))
+    report = Report("apply", outcome=Outcome(a_plan([]), checks={"a": (failed,)}, ready=["b"]))
+    told = report.summary(10_000)
+    assert "> **Error:** a fails its check" in told
+    assert "at most 10% wanted; rows 7" in told
+    assert "runner plan" in told
 
 
 def test_a_warning_ends_nothing(tmp_path: Path) -> None:
