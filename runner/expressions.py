@@ -14,7 +14,7 @@ from runner.spec import Spec, Template
 VARIABLES = frozenset({"row", "text", "parsed", "finish_reason", "usage", "key", "vars", "name"})
 """What an expression knows."""
 _PATIENCE = 6.0
-"""Processor time that one expression may take over a batch, beside what each of its rows brings along."""
+"""Processor time that a batch's expressions may take together, beside what each row brings along."""
 
 Holds = Callable[[Mapping[str, Any]], tuple[bool, str]]
 """Whether an expression holds of the variables, and why that cannot be said, "" where it can."""
@@ -34,7 +34,8 @@ def compile_checks(spec: Spec) -> dict[str, Holds]:
         sources = _sources(spec)
         if sources.problems:
             raise InvalidDocuments(sources.problems)
-        return {name: _holds(sources, name) for name in sources.by_name}
+        allowance = Allowance(_PATIENCE)
+        return {name: _holds(sources, name, allowance) for name in sources.by_name}
 
 
 def _sources(spec: Spec) -> Sources:
@@ -46,8 +47,8 @@ def _sources(spec: Spec) -> Sources:
     return Sources(spec, wanted, _no_files, expressions=True, variables=VARIABLES)
 
 
-def _holds(sources: Sources, name: str) -> Holds:
-    template, allowance = sources.template(name), Allowance(_PATIENCE)
+def _holds(sources: Sources, name: str, allowance: Allowance) -> Holds:
+    template = sources.template(name)
 
     def holds(variables: Mapping[str, Any]) -> tuple[bool, str]:
         try:
