@@ -37,7 +37,7 @@ EXIT_CODES = {
     4: "a secret is missing, or a provider refused it",
     5: "a saved plan is stale, or the digest is not the expected one",
     6: "another run kept changing the state, or it is another state",
-    7: "finished, with failed or missing rows, or with a start that only a person can settle",
+    7: "finished, with failed or missing rows, a check that fails, or a start that only a person can settle",
     8: "still running at `--timeout`",
     70: "a bug in runner",
     130: "interrupted by SIGINT or SIGTERM; the same command goes on",

@@ -10,6 +10,7 @@ Nouns: frozen values and the pure questions one can ask of them.
 ``document``        YAML whose every mapping knows its file, line and column
 ``schema``          the two JSON Schemas, and problems in their terms
 ``model``           Selector, Offer, Price; which offer is chosen
+``checks``          what answers have to be as a whole
 ``spec``            one batch as declared
 ``estimate``        tokens guessed from lengths
 ``result``          what one request came to; row counts
@@ -20,6 +21,7 @@ Nouns: frozen values and the pure questions one can ask of them.
 ``sandbox``         templates run within bounds of time and memory
 ``sources``         templates parsed, and what they refer to
 ``prompt``          templates compiled once, filled per row
+``expressions``     expressions of checks, held against answers
 ``request``         identity of a question; bodies spliced from it
 ``revision``        how a batch asked at one time, and what is kept of it
 ``shard``           requests cut into what may travel together
@@ -28,6 +30,7 @@ Nouns: frozen values and the pure questions one can ask of them.
 ``project``         what `runner.yaml` says
 ``known``           what is known of each request
 ``state``           events and the beliefs folded from them; the document
+``chains``          batches that read others, and what they wait for
 ``batch``           a spec resolved today, and why it changed
 ``tally``           rows by outcome, as far as tasks tell
 ``plan``            every step as a plain value
@@ -66,9 +69,12 @@ Verbs: each does one thing to the world, through hands it is lent.
 ``collect``         raw results home, outcomes
 ``joining``         rows ⋈ results: a batch read row by row
 ``selecting``       lines with some outcomes, some of their columns
+``chaining``        answers laid down as the rows of other batches
 ``reading``         batches by name, as they stand, without secret or network
+``checking``        answers held against a spec's checks
 ``publishing``      the outputs of batches that are through
 ``stopping``        ask a provider to stop a task
+``continuing``      go on with what waited for answers
 ``apply``           a plan's steps in their order
 ``operate``         cancel, retry, adopt, abandon, remove, push, migrate
 ``preview``         bodies and models before paying

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from runner.batch import publish_key
 from runner.collect import NoResults, OutOfTime, Reading, fetch, read_results
+from runner.continuing import Dependants, Woken
 from runner.covering import coverage_events
 from runner.edge.files import Spooled
 from runner.edge.pool import as_they_come
@@ -17,7 +18,7 @@ from runner.errors import Interrupted, ProviderError, Refused, RunnerError
 from runner.holdings import Holdings
 from runner.journal import Journal
 from runner.judging import judge_for
-from runner.limits import Limits
+from runner.limits import Limits, over_error
 from runner.outcome import Outcome, Used
 from runner.parking import Parking
 from runner.plan import Action, Change, Plan, Unsettled, gave_up, task_change
@@ -38,6 +39,7 @@ from runner.state import (
     Stopped,
     Stopping,
     Voided,
+    checks_of,
     fold,
 )
 from runner.stopping import cancel_task
@@ -81,12 +83,14 @@ class Apply:
         collects: bool = False,
         limits: Limits,
         allow: Mapping[str, float] | None = None,
+        dependants: Dependants,
+        continues: bool = False,
     ) -> None:
         """``deadline``: when `--timeout` is over (Unix seconds).  ``submits``: false over a limit.  ``collects``:
         do only what takes no approval.  ``allow``: what of ``limits`` was lifted for this run, by name.
 
         ``resubmits``: a start that turns out not to have happened is made again in this run, which an approval by
-        digest does not cover.
+        digest does not cover.  ``continues``: so are ``dependants``, once what they wait for is here.
         """
         self._world = world
         self._journal = journal
@@ -125,7 +129,10 @@ class Apply:
         """Tasks of which the provider says nothing more, and ended ones whose results it will not give."""
         self._undecided: set[str] = set()
         """Interrupted starts that were looked for, and that the looking did not settle."""
+        self._dependants = dependants
+        self._continues = submits and continues
         self._judges = {name: judge_for(one.batch.spec.schema) for name, one in self._holdings}
+        self._judges |= {name: judge_for(one.spec.schema) for name, one in dependants.waiting.items()}
         self.outcome = Outcome(plan, list(plan.changes), ["waiting"] * len(plan.changes), [""] * len(plan.changes))
         self.outcome.partial = options.sample is not None or collects
         self.outcome.suspended = {name for name, one in self._holdings if one.held is Held.SUSPENDED}
@@ -149,6 +156,7 @@ class Apply:
             self._skip_submits()
         self._cover()
         self._publishing.run()
+        self._go_on()
 
     def until_quiet(self, *, all: bool = True) -> None:
         """Look again and again until nothing is on its way; past the deadline the rest is left.
@@ -185,26 +193,36 @@ class Apply:
     def finish(self) -> Outcome:
         """Count rows and what they used, and name what only a person can settle."""
         state = self._journal.state
-        for name, _ in self._holdings:
+        for name, one in self._holdings:
             self.outcome.rows[name] = self._count(state, name)
+            if checks := checks_of(state, name, publish_key(one.batch, self._holdings.needs(state, name))):
+                self.outcome.checks[name] = checks
         collected = [change.task or "" for change, _ in self.outcome.done(Action.COLLECT)]
         self.outcome.used = Used.of(state.tasks[id] for id in collected if id in state.tasks)
+        if not self._continues:
+            self.outcome.ready = self._dependants.ready(state)
         self.outcome.unresolved = [task for task in self._tasks(STAGED) if self._is_unresolved(task)]
         return self.outcome
 
     # ---- settle, collect, cancel -----------------------------------------------------------------------------------
 
     def _declarations(self, state: State) -> list[Event]:
+        events = self._declared(state, [one for _, one in self._holdings])
+        if self._allow and self._submits and self.outcome.plan.of(Action.SUBMIT):
+            at = self._world.clock.now()
+            events += [Lifted(Lift(name, value, at, self._world.who)) for name, value in sorted(self._allow.items())]
+        return events
+
+    def _declared(self, state: State, batches: Iterable[Resolved]) -> list[Event]:
+        """What specs say that the state does not know yet."""
         events: list[Event] = []
-        for name, one in self._holdings:
+        for one in batches:
+            name = one.batch.spec.name
             known = state.batches.get(name)
             if one.pin is not None and self._submits:
                 events.append(Pinned(name, one.pin))
             if one.batch.spec.on_remove != (known.on_remove if known else "keep"):
                 events.append(Declared(name, one.batch.spec.on_remove))
-        if self._allow and self._submits and self.outcome.plan.of(Action.SUBMIT):
-            at = self._world.clock.now()
-            events += [Lifted(Lift(name, value, at, self._world.who)) for name, value in sorted(self._allow.items())]
         return events
 
     def _settled(self, unsettled: Mapping[str, Unsettled]) -> None:
@@ -378,6 +396,39 @@ class Apply:
                 events += self._coverage(one, ())
         self._journal.write(*_news(self._journal.state, events))
 
+    # ---- dependants ------------------------------------------------------------------------------------------------
+
+    def _go_on(self) -> None:
+        """Plan and send what waited for answers that are here by now, and what waited for that in turn."""
+        while self._continues and self._dependants:
+            woken = self._dependants.wake(self._journal.state, self.outcome.plan, self._meant(), self._limits)
+            self.outcome.errors += woken.errors
+            if not woken.resolved:
+                return
+            for change in woken.changes:
+                self.outcome.note(change, "waiting")
+            for one in woken.resolved:
+                self.outcome.note(Change(one.batch.spec.name, Action.WAIT, ""), "done")
+            if woken.over:
+                self._leave_out(woken)
+                continue
+            for one in woken.resolved:
+                self._holdings.add(one)
+            self._journal.write(*_news(self._journal.state, self._declared(self._journal.state, woken.resolved)))
+            self._submit(woken.resolved)
+            self._cover()
+            self._publishing.run()
+
+    def _meant(self) -> list[Change]:
+        """Everything that this run has submitted, or means to."""
+        return [change for change in self.outcome.changes if change.action is Action.SUBMIT]
+
+    def _leave_out(self, woken: Woken) -> None:
+        for change in woken.changes:
+            self.outcome.note(change, "skipped")
+        names = ", ".join(one.batch.spec.name for one in woken.resolved)
+        self.outcome.errors.append(over_error(woken.over, f"Nothing of {names}"))
+
     # ---- waiting ---------------------------------------------------------------------------------------------------
 
     def _wanted(self) -> list[Task]:
@@ -410,6 +461,7 @@ class Apply:
         if self._left and self._submits and self._world.clock.now() >= self._not_before:
             self._submit_left()
         self._publishing.run()
+        self._go_on()
 
     def _overtaken(self, before: State, refused: frozenset[str]) -> bool:
         """Whether a provider knows nothing more of some tasks because another run has meanwhile brought them home."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from runner.fingerprint import Fingerprint, changes, differences, digest_of
@@ -54,8 +54,13 @@ def fingerprint_of(
         "samples": digest_of(spec.samples),
         "encoding": encoding,
         "input": input_digest,
-        "rows": digest_of([spec.input.path, spec.input.where and spec.input.where.source, spec.input.limit]),
+        "rows": digest_of([_source(spec), spec.input.where and spec.input.where.source, spec.input.limit]),
     }
+
+
+def _source(spec: Spec) -> Any:
+    """Where rows come from.  Answers of another batch lie in a file of another name whenever they change."""
+    return {"batch": spec.input.batch} if spec.input.batch else spec.input.path
 
 
 def explain(old: Fingerprint | None, new: Fingerprint, fresh: int, again: int) -> str:
@@ -75,7 +80,14 @@ def explain(old: Fingerprint | None, new: Fingerprint, fresh: int, again: int) -
 
 
 def publish_key(batch: Batch, needs: Sequence[Task]) -> str:
-    """Digest of all that goes into the output: rows, columns, and the results as they are known."""
+    """Digest of all that goes into the output, and of what is checked about it."""
+    key = answers_key(batch, needs)
+    checks = [asdict(check) for check in batch.spec.checks]
+    return digest_of([key, checks]) if checks else key
+
+
+def answers_key(batch: Batch, needs: Sequence[Task]) -> str:
+    """Digest of rows, columns, and the results as they are known."""
     spec = batch.spec
     results: list[Any] = [[t.id, t.phase, t.results, t.outcomes, t.stopped, t.forgiven] for t in needs]
     return digest_of([batch.fingerprint, spec.output.path, list(spec.output.include), spec.input.key, results])

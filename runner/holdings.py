@@ -28,6 +28,11 @@ class Holdings:
     def __iter__(self) -> Iterator[tuple[str, Resolved]]:
         return iter(self.resolved.items())
 
+    def add(self, one: Resolved) -> None:
+        """A batch that could not be resolved when the run began."""
+        name = one.batch.spec.name
+        self.resolved[name], self.made[name], self._whole[name] = one, [], _asks_nothing(one)
+
     def look_again(self, fresh: Resolved) -> None:
         """Learn which tasks hold the batch's requests by now.  What was approved to be sent stays what it was."""
         name = fresh.batch.spec.name

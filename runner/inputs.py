@@ -46,7 +46,7 @@ def check_key(spec: Spec, row: object, number: int) -> None:
     if spec.input.key is not None and isinstance(row, dict) and spec.input.key not in row:
         columns = ", ".join(str(name)[:80] for name in list(row)[:20]) or "none"
         raise RunnerError(
-            f"row {number:,} of {spec.input.path} has no column {spec.input.key!r}, as `key` names; it has {columns}",
+            f"row {number:,} of {spec.input.named} has no column {spec.input.key!r}, as `key` names; it has {columns}",
             where=str(spec.at("input")),
         )
 

@@ -7,11 +7,11 @@ of them cannot spend the same money.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from runner.errors import RunnerError
+from runner.errors import LimitExceeded, RunnerError
 from runner.task import COLLECTED, VOID, Task
 
 ANY_CURRENCY = "*"
@@ -202,3 +202,18 @@ def over_budget(limits: Limits, tasks: Iterable[Task], more: Spending, now: floa
             used = spent(task for task in known if task.begun_at >= since)
             found += exceeded(used + more, limit, SCOPES[period])
     return found
+
+
+def over_error(over: Sequence[Over], left: str = "Nothing") -> LimitExceeded:
+    """What ``over`` means to who applies.  ``left``: what of the plan was not submitted."""
+    names = dict.fromkeys(_allow_name(one.name) for one in over)
+    return LimitExceeded(
+        f"over the limits of runner.yaml: {'; '.join(map(str, over))}",
+        hint=f"{left} was submitted.  Select fewer specs, raise the limit, or lift it for once:",
+        commands=[f"runner apply --allow {name}=VALUE" for name in names],
+    )
+
+
+def _allow_name(name: str) -> str:
+    scope, _, rest = name.partition(".")
+    return f"per_spec.{rest.rpartition('.')[2]}" if scope == "per_spec" else name

@@ -21,10 +21,12 @@ from jinja2.exceptions import SecurityError
 
 from runner import project as projects
 from runner import spec as specs
+from runner.chains import cycles
 from runner.document import MAX_BYTES, Document, Mark, Node, layer, mapping, parse
 from runner.edge.grounds import Grounds, folded
 from runner.edge.paths import template_source
 from runner.errors import InvalidDocuments, Problem, RunnerError
+from runner.expressions import check_problems
 from runner.inputs import first_row_problem
 from runner.project import Project
 from runner.prompt import template_problems
@@ -79,7 +81,8 @@ def problems(root: Path) -> list[Problem]:
     source = partial(template_source, reading.grounds)
     for spec in reading.sound:
         found.update(template_problems(spec, source))
-        problem = first_row_problem(spec, reading.grounds)
+        found.update(check_problems(spec))
+        problem = None if spec.input.batch else first_row_problem(spec, reading.grounds)
         if problem is not None:
             found.add(problem)
     return sorted(found)
@@ -109,6 +112,8 @@ class _Reading:
         self._material = {folded(RUNNER_YAML)}
         """What the project is made of, as folded real paths.  No output may be one of them."""
         self._contents: dict[str, bytes | None] = {}
+        self._unread = False
+        """Whether a file of specs is no YAML, so that nobody can say what is in it."""
         self._specs = Project.specs
         runner = self._runner_yaml()
         if runner is None:
@@ -126,6 +131,7 @@ class _Reading:
             if len(self.problems) == before:
                 self.sound.append(specs.from_document(entry.document, entry.variants[0], entry.texts, entry.schema))
         self._check_names(entries)
+        self._check_chains(entries)
         self._check_outputs(entries)
         if not self.problems:
             self.project = projects.from_document(runner)
@@ -204,6 +210,7 @@ class _Reading:
             if data is not None:
                 documents, found = parse(data, file)
                 self.problems += found
+                self._unread = self._unread or bool(found)
                 yield from documents
 
     def _spec_files(self, folder: str) -> Iterator[str]:
@@ -344,6 +351,29 @@ class _Reading:
                     self.problems.append(at.problem(f"the name {shown(name)} is taken", f"it is first at {_at(other)}"))
                     self.problems.append(other.problem(f"the name {shown(name)} is taken", f"it is again at {_at(at)}"))
 
+    def _check_chains(self, entries: list[_Entry]) -> None:
+        """That every batch whose answers are read is there, and none waits for itself."""
+        places = {
+            variant.name: entry.document.locate(("input", "batch")) for entry in entries for variant in entry.variants
+        }
+        reads = {variant.name: variant.reads for entry in entries for variant in entry.variants}
+        unclear = [entry.document.find(("name",), str) or "" for entry in entries if not entry.variants]
+        matrices = {entry.document.find(("name",), str): entry.variants for entry in entries}
+        for name, read in reads.items():
+            if not read or read in reads or self._unread or any(read.startswith(broken) for broken in unclear):
+                continue
+            cells = [variant.name for variant in matrices.get(read, ())]
+            hint = f"it is a matrix: name one of its batches, {_some(cells)}" if cells else nearest(read, reads)
+            self.problems.append(places[name].problem(f"no batch is named {shown(read)}", hint))
+        for cycle in cycles(reads):
+            path = " → ".join((*cycle, cycle[0]))
+            what = (
+                f"`{cycle[0]}` reads its own answers"
+                if len(cycle) == 1
+                else f"these batches wait for one another: {path}"
+            )
+            self.problems.append(places[cycle[0]].problem(what, "let one of them read a file"))
+
     def _check_outputs(self, entries: list[_Entry]) -> None:
         first: dict[str, tuple[Mark, Variant]] = {}
         for entry in entries:
@@ -376,6 +406,10 @@ class _Reading:
         """Whether a path lies where no output lands: among the specs, too, unless that is the whole project."""
         specs_folder = folded(os.path.normpath(self._specs))
         return compared.split("/")[0] in _KEPT or compared.startswith(f"{specs_folder}/")
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names[:5]) + (" …" if len(names) > 5 else "")
 
 
 def _same_output(one: tuple[Mark, Variant], other: tuple[Mark, Variant]) -> Iterator[Problem]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from runner.checks import CheckResult, failing
 from runner.errors import Interrupted, RunnerError
 from runner.failures import Failures
 from runner.plan import Action, Change, Plan
@@ -63,6 +64,10 @@ class Outcome:
     timed_out: bool = False
     partial: bool = False
     """Only a part of the rows was asked for."""
+    checks: dict[str, tuple[CheckResult, ...]] = field(default_factory=dict)
+    """What the checks of specs came to, as their outputs were last written."""
+    ready: list[str] = field(default_factory=list)
+    """Specs whose rows came in this run, which asks nothing of them: the next one does."""
     suspended: set[str] = field(default_factory=set)
     """Specs of which nothing is submitted for now, so that nobody waits for the rest of their rows."""
 
@@ -90,7 +95,8 @@ class Outcome:
         """The gravest of what happened.
 
         Rows that have not succeeded matter once nothing more can be done about them in this run: after `--wait`, or
-        when there was nothing to do.  A start that nobody can settle is no error unless it is waited for.
+        when there was nothing to do.  A check that fails matters at once.  A start that nobody can settle is no error
+        unless it is waited for.
         """
         codes = {error.exit_code for error in self.errors}
         unsuccessful = any(counts.failed or counts.missing for counts in self.rows.values())
@@ -100,6 +106,8 @@ class Outcome:
         if wait and (unsuccessful or self.unresolved):
             codes.add(NOT_ALL_SUCCEEDED)
         if not self.plan.changes and unsuccessful:
+            codes.add(NOT_ALL_SUCCEEDED)
+        if any(failing(results) for results in self.checks.values()):
             codes.add(NOT_ALL_SUCCEEDED)
         return next((code for code in _PRECEDENCE if code in codes), 0)
 
@@ -116,6 +124,8 @@ class Outcome:
             for change, outcome, detail in zip(self.changes, self.outcomes, self.details, strict=True)
         ]
         document["rows"] = {name: counts.to_json() for name, counts in self.rows.items()}
+        document["checks"] = {name: [result.shown() for result in results] for name, results in self.checks.items()}
+        document["ready"] = self.ready
         document["warnings"] = list(dict.fromkeys(self.warnings))
         document["errors"] = [error.message for error in self.errors]
         document["unresolved"] = [

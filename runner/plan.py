@@ -119,6 +119,8 @@ class Demand:
     """Of the requests to submit, those that ask again, in other words, what an earlier version has an answer for."""
     answered: int = 0
     """Requests of the version that was last sent whole."""
+    waits: str = ""
+    """Why it cannot be looked at yet: its rows are answers that are still to come."""
 
 
 @dataclass(frozen=True)
@@ -296,6 +298,8 @@ def gave_up(task: Task, now: float) -> bool:
 
 
 def _demand_changes(demand: Demand, state: State) -> list[Change]:
+    if demand.waits:
+        return [Change(demand.spec, Action.WAIT, demand.waits, provider=demand.provider)]
     if demand.submit:
         return [
             Change(

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 
 from runner.batch import Batch
+from runner.chaining import Chains
 from runner.edge.world import World
 from runner.errors import RunnerError
 from runner.joining import row_key
 from runner.model import Listed, Offer, explain
 from runner.rendering import Rendering, compile_in
-from runner.resolve import Offers, pick_offer
+from runner.resolve import Offers, Options, pick_offer
 from runner.spec import Spec
 from runner.state import State
 
@@ -22,8 +23,12 @@ def model_of(world: World, spec: Spec, state: State) -> Offer | None:
     return pick_offer(spec, state, Offers(world, offline=True), offline=True, upgrade=False)[0]
 
 
-def bodies(world: World, spec: Spec, state: State, *, key: str | None, limit: int | None) -> Iterator[str]:
-    """Request bodies in row order, without asking anybody: a model not chosen yet is shown as an empty name."""
+def bodies(
+    world: World, specs: Sequence[Spec], spec: Spec, state: State, *, key: str | None, limit: int | None
+) -> Iterator[str]:
+    """Request bodies of ``spec``, one of ``specs``, in row order, without asking anybody: a model not chosen yet is
+    shown as an empty name."""
+    spec = Chains(world, specs, state, Options(offline=True, no_rows=True)).linked(spec)
     batch = Batch(spec, model_of(world, spec, state) or Offer(id=""), {}, "")
     rendering = Rendering(world.grounds, batch, compile_in(world.grounds, spec), world.providers[spec.provider])
     with closing(rendering.bodies()) as rows:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from runner.batch import publish_key
+from runner.checking import Checker
 from runner.edge.outputs import write_output
 from runner.edge.paths import inside
 from runner.edge.world import World
@@ -30,11 +31,12 @@ def publish(world: World, resolved: Resolved, known: Known, key: str, failures: 
     without an answer.  Raises OSError, RunnerError.
     """
     spec = resolved.batch.spec
-    tally = Tally()
+    tally, checker = Tally(), Checker(spec)
     path = inside(world.grounds, spec.output.path)
-    sha = write_output(path, _output_lines(world, spec, lines(world, resolved, known, tally=tally), failures))
+    found = checker.watch(lines(world, resolved, known, tally=tally))
+    sha = write_output(path, _output_lines(world, spec, found, failures))
     at, to = world.clock.now(), world.project.outputs
-    return Published(spec.name, Publication(key, spec.output.path, sha, tally.counts(), at, to))
+    return Published(spec.name, Publication(key, spec.output.path, sha, tally.counts(), at, to, checker.results()))
 
 
 def _output_lines(world: World, spec: Spec, found: Iterator[Line], failures: Failures) -> Iterator[dict[str, Any]]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from runner.batch import Batch
+from runner.chaining import Chains
 from runner.edge.paths import data_url
 from runner.edge.rows import fingerprint as input_fingerprint
 from runner.edge.world import World
@@ -14,7 +15,7 @@ from runner.joining import Line, Tally, lines
 from runner.plan import Demand
 from runner.prompt import compile_prompt
 from runner.rendering import Rendering
-from runner.resolve import Knowledge, Options, Resolved, resolve
+from runner.resolve import Knowledge, Options, Resolved
 from runner.result import Failure
 from runner.revision import Kept, Revision, read
 from runner.spec import Spec
@@ -78,7 +79,7 @@ class Reader:
 
     def _as_in(self, name: str, number: int) -> Resolved:
         kept = self.kept(name, number)
-        spec, grounds = kept.applied_to(self._spec(name)), self._world.grounds
+        spec, grounds = kept.applied_to(self._chains().linked(self._spec(name))), self._world.grounds
         prompt = compile_prompt(spec, load=partial(_kept_template, kept.templates), image=partial(data_url, grounds))
         batch = Batch(spec, kept.offer, {"input": input_fingerprint(grounds, spec.input.path)}, key="")
         rendering = Rendering(grounds, batch, prompt, self._world.providers[spec.provider])
@@ -87,11 +88,15 @@ class Reader:
     def resolved(self, name: str) -> Resolved:
         """The batch as its spec and its input are today.  Raises RunnerError."""
         if name not in self._resolved:
-            found, errors = resolve(self._world, [self._spec(name)], self._state, _OFFLINE, self._knowledge)
-            if errors:
-                raise errors[0]
-            self._resolved[name] = found[0]
+            chains = self._chains()
+            found = chains.resolve([chains.linked(self._spec(name))])
+            if found.errors:
+                raise found.errors[0]
+            self._resolved[name] = found.resolved[0]
         return self._resolved[name]
+
+    def _chains(self) -> Chains:
+        return Chains(self._world, self._specs.values(), self._state, _OFFLINE, self._knowledge)
 
     def _spec(self, name: str) -> Spec:
         if name not in self._specs:

@@ -47,7 +47,7 @@ def check_unchanged(grounds: Grounds, batch: Batch) -> None:
 
 def changed(spec: Spec) -> RunnerError:
     return RunnerError(
-        f"{spec.input.path} or a template changed while {spec.name} was being worked on",
+        f"{spec.input.named} or a template changed while {spec.name} was being worked on",
         where=str(spec.at("input")),
         hint="Run the same command again: it goes on with the rows as they are now.",
     )

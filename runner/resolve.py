@@ -15,6 +15,7 @@ from runner.edge.rows import fingerprint as input_fingerprint
 from runner.edge.world import World
 from runner.errors import Busy, CredentialsError, InvalidDocuments, Problem, RunnerError, Unsure
 from runner.estimate import tokens as estimate_tokens
+from runner.expressions import check_problems
 from runner.fingerprint import Fingerprint, digest_of
 from runner.inputs import check_key
 from runner.known import Known, gather, unpack
@@ -118,26 +119,38 @@ class Offers:
             return error
 
 
-def resolve(
-    world: World,
-    specs: Sequence[Spec],
-    state: State,
-    options: Options,
-    knowledge: Knowledge | None = None,
-) -> tuple[list[Resolved], list[RunnerError]]:
-    """Every spec that can be resolved, in the order given, and why the others cannot.
+class Resolver:
+    """Resolves specs one after another, so that none of them plans what another does already.
 
     ``knowledge``: what was gathered of the same state before.
     """
-    offers = Offers(world, offline=options.offline)
-    planned = _Planned()
-    knowledge = knowledge or Knowledge(world, state)
+
+    def __init__(self, world: World, state: State, options: Options, knowledge: Knowledge | None = None) -> None:
+        self._world = world
+        self._state = state
+        self._options = options
+        self._offers = Offers(world, offline=options.offline)
+        self._planned = _Planned()
+        self._knowledge = knowledge or Knowledge(world, state)
+
+    def one(self, spec: Spec) -> Resolved:
+        """Raises RunnerError."""
+        return _resolve(self._world, spec, self._state, self._options, self._offers, self._knowledge, self._planned)
+
+
+def resolve(
+    world: World, specs: Sequence[Spec], state: State, options: Options
+) -> tuple[list[Resolved], list[RunnerError]]:
+    """Every spec that can be resolved, in the order given, and why the others cannot.
+
+    Those that read the answers of others know by now which file these lie in.
+    """
+    resolver = Resolver(world, state, options)
     resolved = []
     errors = []
-    for count, spec in enumerate(specs):
-        world.progress("reading specs", count, len(specs))
+    for spec in specs:
         try:
-            resolved.append(_resolve(world, spec, state, options, offers, knowledge, planned))
+            resolved.append(resolver.one(spec))
         except RunnerError as error:
             errors.append(error)
     return resolved, errors
@@ -232,6 +245,8 @@ def _resolve(
 ) -> Resolved:
     provider = world.providers[spec.provider]
     prompt = compile_in(world.grounds, spec)
+    if problems := check_problems(spec):  # found out once the answers are here, it would be too late
+        raise InvalidDocuments(problems)
     if spec.embed is not None:  # where the provider cannot, its models are not to blame
         _encoding(spec, provider, Offer(""), prompt)
     offer, pin = pick_offer(spec, state, offers, offline=options.offline, upgrade=options.upgrade)
@@ -264,8 +279,8 @@ def _resolve(
     try:
         shards = [shard.digest for shard in cut(look.run(ledger), shard_limits(world, spec))]
     except TooLarge as error:
-        raise RunnerError(f"in {spec.input.path}: {error}", where=str(spec.at("input"))) from None
-    if not look.rows and not options.no_rows:
+        raise RunnerError(f"in {spec.input.named}: {error}", where=str(spec.at("input"))) from None
+    if not look.rows and not options.no_rows and not spec.input.batch:
         raise RunnerError(
             f"the input {spec.input.path} has no rows" + (" that `where` keeps" if spec.input.where else ""),
             where=str(spec.at("input")),
@@ -514,4 +529,4 @@ def _surely_longer(text: str, size: int, limit: int) -> bool:
 
 def _row_error(rendering: Rendering, number: int, what: str) -> RunnerError:
     spec = rendering.batch.spec
-    return RunnerError(f"row {number:,} of {spec.input.path}: {what}", where=str(spec.at("prompt")))
+    return RunnerError(f"row {number:,} of {spec.input.named}: {what}", where=str(spec.at("prompt")))

@@ -296,10 +296,10 @@ def attempt(step: Callable[..., T], *args: Any, allowance: Allowance | None = No
         raise SecurityError("it is nested too deeply, or calls itself without an end") from None
 
 
-def render(template: Template, variables: Mapping[str, Any]) -> str:
+def render(template: Template, variables: Mapping[str, Any], allowance: Allowance | None = None) -> str:
     """The text of ``template``.  Raises what Jinja raises, and what :func:`attempt` does."""
-    text = attempt(_render, template, variables)
-    _Ration.current.left += len(text) * CHARACTER
+    text = attempt(_render, template, variables, allowance=allowance)
+    (allowance or _Ration.current).left += len(text) * CHARACTER
     return text
 
 

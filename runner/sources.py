@@ -32,6 +32,8 @@ _WORTH = EACH / 4
 """Seconds that each of the four steps of compiling a template adds to those that all templates may take."""
 
 VARIABLES = frozenset({"row", "vars", "name"})
+_ORDER = ("row", "text", "parsed", "finish_reason", "usage", "key", "vars", "name")
+"""In which messages tell what a template knows."""
 _IN_PLACES = frozenset({"loop", "self", "super", "caller"})
 _REFERENCES = (nodes.Extends, nodes.Include, nodes.Import, nodes.FromImport)
 
@@ -92,19 +94,28 @@ class Source:
 class Sources:
     """The templates of ``spec`` and all that they refer to, by name, with every problem that shows without a row.
 
-    ``wanted`` names the templates to begin with, of which the spec's `where` is an expression.  ``load`` gives the text
-    of a file in the project, and raises RunnerError.
+    ``wanted`` names the templates to begin with, of which the spec's `where` is an expression, or all of them are.
+    ``load`` gives the text of a file in the project, and raises RunnerError.  ``variables``: what they know.
     """
 
-    def __init__(self, spec: Spec, wanted: Mapping[str, Template], load: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        wanted: Mapping[str, Template],
+        load: Callable[[str], str],
+        *,
+        expressions: bool = False,
+        variables: frozenset[str] = VARIABLES,
+    ) -> None:
         self.by_name: dict[str, Source] = {}
         self.problems: list[Problem] = []
         self._load = load
         for name, template in wanted.items():
-            self._add(name, template.source, template.place, expression=template is spec.input.where)
-        known = frozenset().union(*(source.compiled.defines for source in self.by_name.values()))
+            is_expression = expressions or template is spec.input.where
+            self._add(name, template.source, template.place, expression=is_expression)
+        defined = frozenset().union(*(source.compiled.defines for source in self.by_name.values()))
         for source in self.by_name.values():
-            self.problems += _problems_of(source, spec, known)
+            self.problems += _problems_of(source, spec, defined, variables)
         texts = {name: source.text for name, source in self.by_name.items()}
         self._environment = Sandbox(texts, {"vars": dict(spec.vars), "name": spec.name})
 
@@ -142,11 +153,11 @@ class Sources:
             self._add(used, text, Place(used))
 
 
-def _problems_of(source: Source, spec: Spec, known: frozenset[str]) -> list[Problem]:
+def _problems_of(source: Source, spec: Spec, defined: frozenset[str], variables: frozenset[str]) -> list[Problem]:
     """The first MAX_PROBLEMS of a template's problems, looked for within its time."""
     found: list[Problem] = []
     try:
-        attempt(lambda: found.extend(islice(_problems(source, spec, known), MAX_PROBLEMS)), worth=_WORTH)
+        attempt(lambda: found.extend(islice(_problems(source, spec, defined, variables), MAX_PROBLEMS)), worth=_WORTH)
     except SecurityError as error:
         found.append(source.problem(1, _unreadable(error)))
     return found
@@ -157,16 +168,18 @@ def _unreadable(error: Exception) -> str:
     return f"the template cannot be read: {short(why, 500)}"
 
 
-def _problems(source: Source, spec: Spec, known: frozenset[str]) -> Iterator[Problem]:
+def _problems(source: Source, spec: Spec, defined: frozenset[str], variables: frozenset[str]) -> Iterator[Problem]:
     for finding in source.compiled.findings:
         yield source.problem(*finding)
     for line, name in source.compiled.vars:
         if name not in spec.vars:
             yield source.problem(line, f"`vars` has no {short(name)!r}", nearest(name, spec.vars))
     for line, name in source.compiled.names:
-        if name not in known:
+        if name not in defined and name not in variables:
             hint = f"a column is written row.{short(name)}, a variable vars.{short(name)}"
-            yield source.problem(line, f"a template does not know {short(name)!r}, only row, vars and name", hint)
+            *most, last = (known for known in _ORDER if known in variables)
+            what = f"a template does not know {short(name)!r}, only {', '.join(most)} and {last}"
+            yield source.problem(line, what, hint)
 
 
 @lru_cache(maxsize=16)
@@ -185,7 +198,8 @@ def compiled(name: str, text: str, expression: bool = False) -> Compiled:
         if findings:
             return Compiled(tuple(findings), empty)
         line = error.lineno if isinstance(error, TemplateSyntaxError) else 1
-        hint = "`where` is a bare expression, without {{ }}" if expression and "{{" in text else ""
+        what = "where" if name == "where" else "expression"
+        hint = f"`{what}` is a bare expression, without {{{{ }}}}" if expression and "{{" in text else ""
         return Compiled((Finding(line, _unreadable(error), hint),), empty)
 
 

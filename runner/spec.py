@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
+from runner.checks import KINDS, Check
 from runner.document import Document, Mark
 from runner.errors import Problem
 from runner.model import Selector, parse_bound
@@ -69,12 +70,21 @@ class MessageTemplate:
 
 @dataclass(frozen=True)
 class Input:
-    """``path`` is relative to the project's root, with forward slashes."""
+    """``path`` is relative to the project's root, with forward slashes.
+
+    ``batch`` names another batch, whose answers are the rows; ``path`` is "" then, until they are laid down in a file.
+    """
 
     path: str
     key: str | None = None
     where: Template | None = None
     limit: int | None = None
+    batch: str = ""
+
+    @property
+    def named(self) -> str:
+        """What people know it by."""
+        return f"the answers of {self.batch}" if self.batch else self.path
 
 
 @dataclass(frozen=True)
@@ -116,6 +126,7 @@ class Spec:
     """As the provider names them, with ``extra_body`` already merged in."""
     schema: Mapping[str, Any] | None = None
     """The answer's JSON Schema, read from ``response.schema``."""
+    checks: tuple[Check, ...] = ()
     samples: int = 1
     wait: Wait = Wait()
     attempts: int = 3
@@ -133,14 +144,24 @@ class Spec:
 ALTERNATIVES: Mapping[tuple[str | int, ...], frozenset[str]] = {
     (): frozenset({"prompt", "messages", "text", "embed"}),
     ("model",): frozenset({"id", "select"}),
+    ("input",): frozenset({"path", "batch"}),
     ("prompt",): frozenset({"user", "file"}),
 }
 """Keys of which a mapping has only one: a spec that writes one of them takes none of the others from `defaults`."""
 
 _PLACES = (
     *("name", "provider", "model", "input", "prompt", "messages", "text", "embed", "parameters", "response", "samples"),
-    *("matrix", "wait", "retry", "vars", "labels", "output"),
-    *("input.path", "input.key", "input.where", "input.limit", "response.schema", "output.path", "output.include"),
+    *("matrix", "wait", "retry", "vars", "labels", "output", "checks"),
+    *(
+        "input.path",
+        "input.batch",
+        "input.key",
+        "input.where",
+        "input.limit",
+        "response.schema",
+        "output.path",
+        "output.include",
+    ),
 )
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _TAKEN = {
@@ -166,6 +187,8 @@ class Variant:
     vars: Mapping[str, Any]
     output: str
     """Rendered and normalised, but not yet known to be a good path."""
+    reads: str = ""
+    """The batch whose answers are its rows, as far as it names one."""
 
 
 def examine(document: Document) -> Iterator[Problem]:
@@ -181,6 +204,27 @@ def examine(document: Document) -> Iterator[Problem]:
     if most and give_up and give_up < most:
         at = document.locate(("wait", "give_up"))
         yield at.problem("`wait.give_up` is shorter than `wait.max`", "give up no sooner than the provider does")
+    yield from _examine_checks(document)
+
+
+def _examine_checks(document: Document) -> Iterator[Problem]:
+    names: set[str] = set()
+    for index, check in enumerate(document.find(("checks",), list) or ()):
+        if not isinstance(check, dict):
+            continue
+        if "min" in check and "expression" not in check and any(kind in check for kind in KINDS):
+            at = document.locate(("checks", index, "min"), key=True)
+            yield at.problem(
+                "`min` beside a check is the share of an `expression`", "write it inside, `schema: {min: …}`"
+            )
+        if "schema" in check and document.node(("response", "schema")) is None:
+            at = document.locate(("checks", index, "schema"), key=True)
+            yield at.problem("there is no `response.schema` that answers could fit", "add `response: {schema: FILE}`")
+        name = check.get("name")
+        if isinstance(name, str) and name in names:
+            at = document.locate(("checks", index, "name"))
+            yield at.problem(f"two checks are named `{name[:63]}`", "give each its own name")
+        names |= {name} if isinstance(name, str) else set()
 
 
 def _examine_embedding(document: Document) -> Iterator[Problem]:
@@ -232,10 +276,16 @@ def variants(document: Document) -> tuple[list[Variant], list[Problem]]:
         try:
             output = _rendered(source, combined, all_vars)
         except ValueError as error:
-            hint = "it is a template over `name` and `vars`; the filters are lower, upper, trim and default"
-            return [], [document.locate(("output", "path")).problem(f"`output.path`: {error}", hint)]
-        found[combined] = Variant(combined, all_vars, posixpath.normpath(output))
+            return [], [document.locate(("output", "path")).problem(f"`output.path`: {error}", _FILLED)]
+        try:
+            reads = _rendered(document.find(("input", "batch"), str) or "", combined, all_vars)
+        except ValueError as error:
+            return [], [document.locate(("input", "batch")).problem(f"`input.batch`: {error}", _FILLED)]
+        found[combined] = Variant(combined, all_vars, posixpath.normpath(output), reads)
     return list(found.values()), []
+
+
+_FILLED = "it is a template over `name` and `vars`; the filters are lower, upper, trim and default"
 
 
 def _slug(value: str | float | bool) -> str:
@@ -332,7 +382,7 @@ def from_document(
         place=Place(*document.mark),
         provider=value["provider"],
         model=replace(_selector(value["model"]), embeds="embed" in value or None),
-        input=_input(document),
+        input=_input(document, variant.reads),
         messages=tuple(_messages(document, texts)),
         text=_bare_text(document, "text", texts),
         embed=_bare_text(document, "embed", texts),
@@ -341,6 +391,7 @@ def from_document(
         vars=variant.vars,
         parameters=parameters,
         schema=schema,
+        checks=_checks(document),
         samples=int(value.get("samples", 1)),
         wait=_wait(document),
         attempts=int(value.get("retry", {}).get("attempts", 3)),
@@ -353,7 +404,27 @@ def from_document(
 
 def _places(document: Document) -> Mapping[str, Place]:
     paths = ((name, tuple(name.split("."))) for name in _PLACES)
-    return {name: Place(*document.locate(path, key=True)) for name, path in paths if document.node(path)}
+    found = {name: Place(*document.locate(path, key=True)) for name, path in paths if document.node(path)}
+    for index, check in enumerate(document.value.get("checks", ())):
+        if "expression" in check:
+            found[f"checks.{index}"] = Place(*document.locate_text(("checks", index, "expression")))
+    return found
+
+
+def _checks(document: Document) -> tuple[Check, ...]:
+    """Those without a name are called by their kind, from the second on with a number."""
+    found: list[Check] = []
+    taken = {check.get("name") for check in document.value.get("checks", ())}
+    for data in document.value.get("checks", ()):
+        kind = next(kind for kind in KINDS if kind in data)
+        numbered = (f"{kind}-{number}" if number > 1 else kind for number in itertools.count(1))
+        name = data.get("name") or next(name for name in numbered if name not in taken)
+        taken.add(name)
+        said = data if kind == "expression" else data[kind]
+        bound = "max" if "max" in said else "min"
+        limit = float(said.get(bound, 1))
+        found.append(Check(name, kind, bound, limit, data.get("severity", "error"), data.get("expression", "")))
+    return tuple(found)
 
 
 def _selector(model: str | Mapping[str, Any]) -> Selector:
@@ -381,11 +452,11 @@ def _file_template(file: str, texts: Mapping[str, str]) -> Template:
     return Template(texts[file], Place(file), file)
 
 
-def _input(document: Document) -> Input:
+def _input(document: Document, batch: str) -> Input:
     value = document.value["input"]
     where = _template(document, "input", "where") if "where" in value else None
     limit = int(value["limit"]) if "limit" in value else None
-    return Input(value["path"], value.get("key"), where, limit)
+    return Input(value.get("path", ""), value.get("key"), where, limit, batch)
 
 
 def _messages(document: Document, texts: Mapping[str, str]) -> Iterator[MessageTemplate]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, assert_never
 
+from runner.checks import CheckResult
 from runner.conform import misfit
 from runner.errors import RunnerError
 from runner.fingerprint import Fingerprint
@@ -65,6 +66,8 @@ class Publication:
     at: float
     to: str = ""
     """Where `outputs:` of runner.yaml had it delivered, "" for the project's own folder."""
+    checks: tuple[CheckResult, ...] = ()
+    """What the spec's checks came to."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,13 @@ class State:
 
     def of(self, batch: str) -> list[Task]:
         return [task for task in self.tasks.values() if task.batch == batch]
+
+
+def checks_of(state: State, name: str, key: str | None = None) -> tuple[CheckResult, ...]:
+    """What a batch's checks came to when its output was last written; with a ``key``, only if that was made of it."""
+    known = state.batches.get(name)
+    published = known.published if known else None
+    return published.checks if published and key in (None, published.key) else ()
 
 
 # ---- events --------------------------------------------------------------------------------------------------------
@@ -583,8 +593,10 @@ def _batch_line(batch: BatchState) -> str:
         if batch.revisions:
             data["revisions"] = [vars(revision) for revision in batch.revisions]
         if batch.published is not None:
-            said = {key: value for key, value in vars(batch.published).items() if key != "to" or value}
+            said = {key: value for key, value in vars(batch.published).items() if key not in ("to", "checks") or value}
             data["published"] = {**said, "counts": batch.published.counts.to_json()}
+            if batch.published.checks:
+                data["published"]["checks"] = [result.to_json() for result in batch.published.checks]
         cached = _dumps(data)
         object.__setattr__(batch, "_line", cached)
     return cached
@@ -594,7 +606,8 @@ def _batch_from(data: Mapping[str, Any]) -> BatchState:
     pin, covered, published = data.get("pin"), data.get("covered"), data.get("published")
     if published is not None:
         counts = {key: value for key, value in published["counts"].items() if key != "total"}
-        published = Publication(**{**published, "counts": Counts(**counts)})
+        checks = tuple(CheckResult.from_json(result) for result in published.get("checks", ()))
+        published = Publication(**{**published, "counts": Counts(**counts), "checks": checks})
     return BatchState(
         on_remove=data.get("on_remove", "keep"),
         cancelled=data.get("cancelled", False),

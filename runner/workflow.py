@@ -15,19 +15,23 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from runner.apply import Apply
+from runner.chaining import Chains, Found, Waiting
+from runner.chains import fails_check
+from runner.checks import example_keys
+from runner.continuing import Dependants
 from runner.edge.files import write_atomic
 from runner.edge.world import World
-from runner.errors import LimitExceeded, RunnerError, StalePlan
+from runner.errors import RunnerError, StalePlan
 from runner.heartbeat import Heartbeat
 from runner.journal import Journal
-from runner.limits import Limits
+from runner.limits import Limits, over_error
 from runner.outcome import Outcome
 from runner.plan import Demand, Facts, Plan, make_plan, over_limits
 from runner.refresh import News, fold_all, refresh
-from runner.resolve import Held, Options, Resolved, resolve, together
+from runner.resolve import Held, Options, Resolved, together
 from runner.review import Review
 from runner.spec import Spec
-from runner.state import State
+from runner.state import State, checks_of
 from runner.task import OPEN, Task
 from runner.workers import needs_us
 
@@ -58,6 +62,10 @@ class Prepared:
     selected: Callable[[Task], bool]
     errors: tuple[RunnerError, ...] = ()
     """Specs that could not be resolved, providers that could not be asked: no plan is whole while there are any."""
+    waiting: tuple[Waiting, ...] = ()
+    """Batches that read the answers of another which are not all here."""
+    specs: tuple[Spec, ...] = ()
+    """All that there are."""
 
     def check(self) -> None:
         """Raises what stands in the way of a whole plan."""
@@ -80,9 +88,10 @@ def prepare(world: World, specs: Sequence[Spec], state: State, request: Request)
 
     news = refresh(world, state, offline=request.options.offline, only=selected)
     believed = fold_all(state, news.events)
-    resolved, errors = resolve(world, chosen, believed, request.options)
+    found = Chains(world, specs, believed, request.options).resolve(chosen)
+    resolved, errors = found.resolved, found.errors
     declared = {spec.name for spec in specs}
-    demands = [one.demand for one in resolved]
+    demands = [*(one.demand for one in resolved), *(one.demand(believed) for one in found.waiting)]
     facts = Facts(
         unsettled=news.unsettled,
         busy=news.busy,
@@ -91,11 +100,12 @@ def prepare(world: World, specs: Sequence[Spec], state: State, request: Request)
         cancels=frozenset(name for name, provider in world.providers.items() if provider.traits.cancels),
         selected=names,
     )
-    notes = _notes(world, state, resolved, request.options)
+    notes = [*_notes(world, state, resolved, request.options), *_chain_notes(found, believed)]
     plan = make_plan(demands, believed, facts, world.clock.now(), notes)
     plan = replace(plan, lineage=state.lineage, serial=state.serial)
     plan = replace(plan, over=over_limits(plan, demands, believed, request.limits(world), world.clock.now()))
-    return Prepared(plan, believed, tuple(resolved), news, selected, (*errors, *news.errors.values()))
+    failed = (*errors, *news.errors.values())
+    return Prepared(plan, believed, tuple(resolved), news, selected, failed, tuple(found.waiting), tuple(specs))
 
 
 def _parked(world: World, state: State, demands: Sequence[Demand]) -> frozenset[str]:
@@ -145,6 +155,18 @@ def _notes(world: World, state: State, resolved: Sequence[Resolved], options: Op
     return notes
 
 
+def _chain_notes(found: Found, state: State) -> list[str]:
+    """What is left out of chains, and which checks fail."""
+    notes = []
+    for name, (count, read) in sorted(found.left_out.items()):
+        notes.append(f"{name} leaves out {count:,} row{'s' if count != 1 else ''} of {read} without an answer.")
+    for one in sorted(found.resolved, key=lambda one: one.batch.spec.name):
+        for result in checks_of(state, one.batch.spec.name, one.demand.publish_key):
+            if not result.holds:
+                notes.append(f"{fails_check(one.batch.spec.name, result)}{example_keys(result)}.")
+    return notes
+
+
 # ---- apply ---------------------------------------------------------------------------------------------------------
 
 
@@ -187,6 +209,7 @@ def carry_out(
 ) -> Outcome:
     """Apply an approved plan.  Over a limit, everything but the submits is done, and LimitExceeded is in the errors.
 
+    ``resubmits``: what arises in the run may be submitted too, which an approval by digest does not cover.
     ``collects``: do only what takes no approval; nothing is submitted, and nothing that runs is stopped.
     """
     plan = prepared.plan
@@ -206,10 +229,12 @@ def carry_out(
         collects=collects,
         limits=request.limits(world),
         allow=request.allow,
+        dependants=Dependants(world, prepared.specs, prepared.waiting, prepared.believed, request.options),
+        continues=wait and resubmits,
     )
     apply.outcome.errors += prepared.errors
     if plan.over and not collects:
-        apply.outcome.errors.append(over_error(plan))
+        apply.outcome.errors.append(over_error(plan.over))
     try:
         with Heartbeat(world, journal):
             apply.once()
@@ -217,21 +242,6 @@ def carry_out(
     finally:
         apply.rest()
     return apply.finish()
-
-
-def over_error(plan: Plan) -> LimitExceeded:
-    what = "; ".join(str(over) for over in plan.over)
-    names = dict.fromkeys(_allow_name(over.name) for over in plan.over)
-    return LimitExceeded(
-        f"over the limits of runner.yaml: {what}",
-        hint="Nothing was submitted.  Select fewer specs, raise the limit, or lift it for once:",
-        commands=[f"runner apply --allow {name}=VALUE" for name in names],
-    )
-
-
-def _allow_name(name: str) -> str:
-    scope, _, rest = name.partition(".")
-    return f"per_spec.{rest.rpartition('.')[2]}" if scope == "per_spec" else name
 
 
 # ---- saved plans -----------------------------------------------------------------------------------------------------

@@ -124,6 +124,23 @@ def test_killed_at_every_effect(farm: Farm, server: Served) -> None:
     assert farm.sweep(kill).count(KILLED) > 25
 
 
+def test_killed_all_along_a_chain(farm: Farm, server: Served) -> None:
+    """Killed anywhere in an apply that asks a second batch about the answers of the first, between the two steps too,
+    the next applies finish both, and pay once for each."""
+
+    def kill(nursery: Nursery, at: int) -> int:
+        project, name = planted(farm, server.provider())
+        judge = f"j-{name}"
+        project.spec(judge, input={"batch": name}, prompt={"user": "{{ row.answer }} to {{ row.q }}"})
+        code = nursery.run(project.root, *APPLY, at=7 * at - 3).code
+        finish(nursery, project)
+        whole(server, project, name)
+        whole(server, project, judge)
+        return code
+
+    assert farm.sweep(kill).count(KILLED) > 5
+
+
 def test_killed_at_any_time(farm: Farm, server: Served) -> None:
     """Killed after any time, and again on its way back, an apply loses nothing and pays nothing twice."""
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from builders import a_plan, a_submit, a_task
 
+from runner.checks import CheckResult
 from runner.errors import (
     Busy,
     CredentialsError,
@@ -124,6 +126,18 @@ def test_changes_of_two_specs_and_two_tasks_are_kept_apart() -> None:
     assert found.details == ["a t-1", "a t-2", "b t-1", "b t-2"]
 
 
+FAILED = CheckResult("few", "failed", "max", 0.1, "error", 1, 2, ("7",))
+
+
+def test_a_check_that_fails_is_told_at_once() -> None:
+    """By 7, also without `--wait`; one that only warns changes nothing, and what is graver still comes first."""
+    told = replace(FAILED, severity="warn")
+    plan = a_plan([a_submit()])
+    assert Outcome(plan, checks={"a": (told,)}).exit_code(wait=True) == 0
+    assert Outcome(plan, checks={"a": (told, FAILED)}).exit_code(wait=False) == 7
+    assert Outcome(plan, checks={"a": (FAILED,)}, errors=[RunnerError("no")]).exit_code(wait=False) == 1
+
+
 def test_json() -> None:
     """The plan's document with an outcome for each change, rows by spec that add up, and each warning once."""
     stuck = a_task("t-9", batch="b", shard="ab" * 32, phase=STAGED)
@@ -136,6 +150,8 @@ def test_json() -> None:
         warnings=["twice", "once", "twice"],
         errors=[RunnerError("no")],
         unresolved=[stuck],
+        checks={"a": (FAILED,)},
+        ready=["c"],
     )
     plan = found.plan.to_json()
 
@@ -143,6 +159,8 @@ def test_json() -> None:
         **plan,
         "changes": [{**plan["changes"][0], "outcome": "done", "detail": "fine"}],
         "rows": {"a": {"succeeded": 5, "failed": 3, "missing": 1, "pending": 2, "total": 11}},
+        "checks": {"a": [{**FAILED.to_json(), "share": 0.5, "holds": False}]},
+        "ready": ["c"],
         "warnings": ["twice", "once"],
         "errors": ["no"],
         "unresolved": [

@@ -534,16 +534,18 @@ def test_status_as_json() -> None:
     def rows(pending: int = 0, succeeded: int = 0, failed: int = 0) -> dict[str, int]:
         return Counts(succeeded, failed, 0, pending).to_json()
 
-    assert status_json(STATE, ["new", "a"]) == {
+    none = {"checks": [], "waits_for": None}
+    assert status_json(STATE, ["new", "a"], {"new": "waits for a"}) == {
         "specs": [
-            {"name": "a", "rows": rows(3), "tasks": [task("t-1", "open", 3, "r-1")]},
+            {"name": "a", "rows": rows(3), "tasks": [task("t-1", "open", 3, "r-1")], **none},
             {
                 "name": "b",
                 "rows": status_json(STATE, [])["specs"][1]["rows"],
                 "tasks": [task("t-3", "ended", 1_000, None, "quota"), task("t-2", "collected", 3)],
+                **none,
             },
-            {"name": "gone", "rows": rows(), "tasks": []},
-            {"name": "new", "rows": rows(), "tasks": []},
+            {"name": "gone", "rows": rows(), "tasks": [], **none},
+            {"name": "new", "rows": rows(), "tasks": [], "checks": [], "waits_for": "waits for a"},
         ]
     }
 

@@ -19,6 +19,7 @@ from runner.edge.signals import stopping
 from runner.edge.world import World
 from runner.errors import RunnerError
 from runner.journal import Journal
+from runner.limits import over_error
 from runner.outcome import Outcome
 from runner.plan import Plan
 from runner.report.github import Report
@@ -27,7 +28,7 @@ from runner.report.outcome import outcome_lines
 from runner.report.text import decision, json_line, plan_lines
 from runner.review import Prompts
 from runner.spec import Spec
-from runner.workflow import Approval, Request, carry_out, check_approval, load_plan, over_error, prepare
+from runner.workflow import Approval, Request, carry_out, check_approval, load_plan, prepare
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -137,7 +138,7 @@ def next_commands(plan: Plan, request: Request, saved: Path | None) -> list[str]
     if not plan.has_changes:
         return []
     if plan.over:
-        return list(over_error(plan).commands)
+        return list(over_error(plan.over).commands)
     if saved is not None:
         return [shlex.join(["runner", "apply", str(saved)])]
     options = [word for glob in request.select for word in ("--select", glob)]

@@ -88,7 +88,7 @@ def render(context: Context, name: str, row: str | None, limit: int | None) -> N
         spec = one_spec(specs, name)
         if model_of(world, spec, journal.state) is None:
             show.warn(f"No model is chosen yet for {name}, which takes the provider's list: it is left empty.")
-        for body in bodies(world, spec, journal.state, key=row, limit=limit):
+        for body in bodies(world, specs, spec, journal.state, key=row, limit=limit):
             click.echo(safe_json(body))
             count += 1
     if not count:
@@ -294,8 +294,7 @@ def status(context: Context, watch: bool, as_json: bool) -> None:
     from runner.cli.status import show_status, watch_status
 
     with open_project(context) as (world, specs, journal):
-        names = [spec.name for spec in specs]
-        (watch_status if watch else show_status)(world, journal, names, as_json=as_json)
+        (watch_status if watch else show_status)(world, journal, specs, as_json=as_json)
 
 
 @cli.command()

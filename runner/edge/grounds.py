@@ -25,6 +25,8 @@ class Grounds:
         self.root = Path(os.path.realpath(root))
         self._base = str(self.root)
         self._folders = [_CACHES, *map(self._folded, kept)]
+        self.lent: set[str] = set()
+        """Files in which runner itself has laid down rows, relative to the root: to be read as inputs, and not else."""
         self._secrets = {self._folded(secret) for secret in secrets}
 
     def _folded(self, path: str) -> str:

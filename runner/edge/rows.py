@@ -67,7 +67,7 @@ def read(grounds: Grounds, path: str) -> Generator[Row, None, None]:
 
 
 def _open(grounds: Grounds, path: str) -> BufferedReader:
-    found = inside(grounds, path)
+    found = grounds.root / path if path in grounds.lent else inside(grounds, path)
     if not found.is_file():
         _fail(path, f"there is no file {path}", hint="an input's path is relative to the project's root")
     try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from runner.chains import fails_check
+from runner.checks import example_keys
 from runner.errors import InvalidDocuments, RunnerError
 from runner.outcome import Outcome
 from runner.plan import Action, Change
@@ -111,6 +113,7 @@ def _applied(page: Page, outcome: Outcome) -> str:
     if outcome.rows:
         rows = [_rows(inline(name), counts) for name, counts in sorted(outcome.rows.items())]
         page.add("specs", rows, ["", *_ROWS], [_rows("**total**", _sum(outcome.rows.values()))], share=0.6)
+    page.add("checks", _failed_checks(outcome), [""], share=0.7)
     steps = [*zip(outcome.changes, outcome.outcomes, outcome.details, strict=True)]
     if not steps:
         page.add("notes", ["Nothing to do."], [""])
@@ -119,6 +122,16 @@ def _applied(page: Page, outcome: Outcome) -> str:
     if commands := _next(outcome):
         page.add("commands", ["\n".join(fenced(commands, "sh"))], ["", "Next:", ""])
     return "\n".join([*page.lines, *page.left_out(_IN_THE_LOG), "", f"Digest `{outcome.plan.digest}`", ""])
+
+
+def _failed_checks(outcome: Outcome) -> list[str]:
+    return [
+        f"> {'**Error:**' if result.is_error else 'Warning:'} {inline(fails_check(name, result))}"
+        f"{inline(example_keys(result))}"
+        for name, results in sorted(outcome.checks.items())
+        for result in results
+        if not result.holds
+    ]
 
 
 def _rows(name: str, counts: Counts) -> str:
@@ -148,5 +161,6 @@ def _next(outcome: Outcome) -> list[str]:
     ]
     if not commands and not outcome.partial and any(counts.pending for counts in outcome.rows.values()):
         commands.append("runner apply --yes --wait")
+    commands += ["runner plan"] if outcome.ready else []
     lacking = [name for name, counts in sorted(outcome.rows.items()) if counts.failed or counts.missing]
     return commands + [f"runner retry {name}" for name in lacking[:20]]

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from runner.failures import Group
 from runner.outcome import Outcome, Used
 from runner.plan import Action
+from runner.report.checks import failed_checks
 from runner.report.lines import BAD, FAINT, GOOD, HEAD, HEED, Line, command, texts
 from runner.report.text import MOST, decision, money, padded, plain, width
 from runner.result import Counts
@@ -68,6 +69,8 @@ def tone(counts: Counts) -> str:
 def afterwards(outcome: Outcome, go_on: str) -> list[Line]:
     """Everything but rows and warnings.  ``go_on``: the command that waits for what is still on its way."""
     lines = [*_written(outcome), *_failures(outcome), *_used(outcome.used)]
+    for name, results in sorted(outcome.checks.items()):
+        lines += failed_checks(name, results)
     for task in outcome.unresolved:
         lines += decision(task.batch, task.id, task.name)
     return [*lines, *next_steps(outcome, go_on)]
@@ -115,11 +118,17 @@ def next_steps(outcome: Outcome, go_on: str) -> list[Line]:
     lines = []
     pending = [] if outcome.partial else outcome.awaited
     if pending and not outcome.unresolved:
-        names = f"{', '.join(map(plain, pending[:8]))}{' …' if len(pending) > 8 else ''}"
-        lines += [Line(f"Still on the way: {names}.  Go on with:"), command(go_on)]
+        lines += [Line(f"Still on the way: {_some(pending)}.  Go on with:"), command(go_on)]
         lines += [Line("Or watch it with:"), command("runner status --watch")]
+    if outcome.ready:
+        lines += [Line(f"The answers that {_some(outcome.ready)} waited for are here.  Go on with:")]
+        lines += [command("runner plan")]
     unsuccessful = sorted(name for name, counts in outcome.rows.items() if counts.failed or counts.missing)
     return [*lines, *retries(unsuccessful)]
+
+
+def _some(names: Sequence[str]) -> str:
+    return f"{', '.join(map(plain, names[:8]))}{' …' if len(names) > 8 else ''}"
 
 
 def retries(names: Sequence[str]) -> list[Line]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from runner.report.checks import remarks
 from runner.report.lines import BAD, GOOD, HEED, Line, command, texts
 from runner.report.outcome import counts_words, retries
 from runner.report.progress import span
 from runner.report.text import padded, plain, width
 from runner.result import Counts
-from runner.state import State
+from runner.state import State, checks_of
 from runner.tally import estimate_counts, told_done, until
 from runner.task import ENDED, OPEN, STAGED, Task
 
@@ -34,6 +35,9 @@ class Standing:
     @property
     def tone(self) -> str:
         return {DONE: GOOD, INCOMPLETE: BAD, UNSETTLED: HEED, READY: HEED}.get(self.word, "")
+
+
+NO_WAITS: Mapping[str, str] = {}
 
 
 def batch_rows(state: State, name: str) -> Counts:
@@ -84,14 +88,16 @@ def _word(state: State, name: str, rows: Counts, moving: Sequence[Task]) -> str:
     return DONE if rows.succeeded == rows.total else INCOMPLETE
 
 
-def status_json(state: State, names: Sequence[str]) -> dict[str, Any]:
-    """Every spec, and every batch that the state knows though its spec is gone."""
+def status_json(state: State, names: Sequence[str], waits: Mapping[str, str] = NO_WAITS) -> dict[str, Any]:
+    """Every spec, and every batch that the state knows though its spec is gone.  ``waits``: what some wait for."""
     return {
         "specs": [
             {
                 "name": name,
                 "rows": batch_rows(state, name).to_json(),
                 "tasks": [_task_json(task) for task in _by_age(state.of(name))],
+                "checks": [result.shown() for result in checks_of(state, name)],
+                "waits_for": waits.get(name),
             }
             for name in all_names(state, names)
         ]
@@ -112,14 +118,15 @@ def _task_json(task: Task) -> dict[str, Any]:
     }
 
 
-def status_lines(state: State, names: Sequence[str], now: float) -> list[str]:
-    """Row counts by spec, then the tasks that are not at rest, then what there is to do."""
+def status_lines(state: State, names: Sequence[str], now: float, waits: Mapping[str, str] = NO_WAITS) -> list[str]:
+    """Row counts by spec, what speaks against them, the tasks that are not at rest, and what there is to do."""
     if not state.lineage:
         return texts(EMPTY)
     found = standings(state, names)
     columns = max((width(plain(one.name)) for one in found), default=0)
     words = max((len(one.word) for one in found), default=0)
     lines = [f"{padded(one.name, columns)}  {one.word:<{words}}  {counts_words(one.rows)}" for one in found]
+    lines += texts(remarks(state, [one.name for one in found], waits))
     table = task_table(moving_tasks(state), now)
     steps = texts(next_steps(found))
     return [*lines, *(["", *table] if table else []), *(["", *steps] if steps else [])]

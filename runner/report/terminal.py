@@ -5,7 +5,7 @@ Colours are such as can be read on a light and on a dark background.  All text f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -15,9 +15,21 @@ from rich.text import Text
 
 from runner.outcome import Outcome
 from runner.plan import Action, Change, Plan
+from runner.report.checks import remarks
 from runner.report.lines import BAD, FAINT, GOOD, HEAD, HEED, Line, command
 from runner.report.outcome import afterwards, counts_words, rows_shown, tone, warnings
-from runner.report.status import EMPTY, INCOMPLETE, Standing, age, expires, moving_tasks, next_steps, phase, standings
+from runner.report.status import (
+    EMPTY,
+    INCOMPLETE,
+    NO_WAITS,
+    Standing,
+    age,
+    expires,
+    moving_tasks,
+    next_steps,
+    phase,
+    standings,
+)
 from runner.report.text import (
     NOTHING,
     SIGNS,
@@ -230,18 +242,25 @@ def _cells(counts: Counts) -> Iterator[Text]:
 
 
 def status_view(
-    state: State, names: Sequence[str], now: float, columns: int, most: int | None = None
+    state: State,
+    names: Sequence[str],
+    now: float,
+    columns: int,
+    most: int | None = None,
+    waits: Mapping[str, str] = NO_WAITS,
 ) -> RenderableType:
     """Specs and tasks, each with how far it is.  ``most``: lines that there is room for; what is done goes first."""
     if not state.lineage:
         return Group(*texts_of(EMPTY))
     found, tasks = standings(state, names), moving_tasks(state)
     steps = next_steps(found)
-    room = None if most is None else max(2, most - len(steps) - 6)
+    remarked = remarks(state, [one.name for one in found], waits)
+    room = None if most is None else max(2, most - len(steps) - len(remarked) - 6)
     shown, hidden = _room_for(found, room)
     listed, unlisted = (tasks, 0) if room is None else (tasks[: room - len(shown)], len(tasks) - (room - len(shown)))
     parts: list[RenderableType] = [_standings(shown, columns)]
     parts += [Text(f"… and {hidden:,} more specs", "dim")] if hidden else []
+    parts += texts_of(remarked)
     parts += [Text(""), _tasks(listed, now, columns)] if listed else []
     parts += [Text(f"… and {unlisted:,} more tasks", "dim")] if unlisted > 0 else []
     parts += [Text(""), *texts_of(steps)] if steps else []
