@@ -55,8 +55,10 @@ def test_all_of_it_succeeds_and_is_then_at_rest(ran: Project) -> None:
         "phrases-german.csv": 40,
         "products.jsonl": 45,
         "tickets.jsonl": 132,
+        "verdicts-chinese.jsonl": 40,
+        "verdicts-german.jsonl": 40,
     }
-    assert Counter(row["status"] for rows in found.values() for row in rows) == {"succeeded": 297}
+    assert Counter(row["status"] for rows in found.values() for row in rows) == {"succeeded": 377}
     assert ran.plan()["changes"] == []
 
 
@@ -92,6 +94,16 @@ def test_phrases(ran: Project, language: str) -> None:
     """Each batch of the matrix in its own language, in the order of the input."""
     wanted = [(row["id"], row[language]) for row in table("phrases.tsv", "\t")]
     assert [(row["key"], row["text"]) for row in lines(ran, f"phrases-{language}.csv")] == wanted
+
+
+@pytest.mark.parametrize("language", ["chinese", "german"])
+def test_verdicts(ran: Project, language: str) -> None:
+    """Each translation was graded, as it was answered, by a model of another family; its label is that of the phrase."""
+    translated = {row["key"]: row["text"] for row in lines(ran, f"phrases-{language}.csv")}
+    verdicts = lines(ran, f"verdicts-{language}.jsonl")
+    assert {row["key"]: row["input"]["answer"] for row in verdicts} == translated
+    assert {row["parsed"]["score"] for row in verdicts} == {5}
+    assert {row["model"] for row in verdicts} == {"mi-4"}
 
 
 def test_captions(ran: Project) -> None:

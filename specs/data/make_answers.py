@@ -14,6 +14,7 @@ from typing import Any
 
 FOLDER = Path(__file__).parent
 FILE = FOLDER / "gallery_answers.jsonl"
+VERDICT = {"score": 5, "reason": "It says the same in the same tone."}
 
 
 def table(name: str, delimiter: str = ",") -> list[dict[str, str]]:
@@ -28,6 +29,7 @@ def answers() -> Iterator[tuple[str, Any]]:
     for phrase in table("phrases.tsv", "\t"):
         for language in ("chinese", "german"):
             yield f"{language.capitalize()}: {phrase['text']}", phrase[language]
+            yield f"English: {phrase['text']}\nTranslation: {phrase[language]}", VERDICT
     for image in json.loads((FOLDER / "images.json").read_text("utf-8")):
         yield image["context"], image["caption"]
     with gzip.open(FOLDER / "incidents.jsonl.gz", "rt", encoding="utf-8") as file:
