@@ -21,6 +21,8 @@ CONTEXT = 3
 SHOWN = 400
 """Lines of a difference that are shown."""
 
+_LONGEST_PARTS = re.compile(rf"[^\n]{{1,{WIDEST}}}(?: |$)|[^\n]{{{WIDEST}}}")
+"""A line in parts that end behind a word, or where there is none to end behind."""
 _DATA = re.compile(r"data:([\w./+-]{0,80});base64,([A-Za-z0-9+/=]{100,})")
 
 
@@ -68,7 +70,7 @@ def _spelt(value: Any) -> str:
 def _wrapped(text: str) -> list[str]:
     """Lines of harmless text, broken where they are wide; a file inside is named by its kind, length and digest."""
     lines = _DATA.sub(_described, text).replace("\r\n", "\n").split("\n")
-    return [plain(line[at : at + WIDEST]) for line in lines for at in range(0, len(line) or 1, WIDEST)]
+    return [plain(part) for line in lines for part in _LONGEST_PARTS.findall(line) or [""]]
 
 
 def _described(data: re.Match[str]) -> str:
