@@ -23,24 +23,16 @@ from failures import CASES, Case, holders
 import runner
 from runner.cli.commands import cli
 from runner.errors import RunnerError
+from runner.explanations import explanations
 from runner.providers.openai.dialects import DIALECTS
 from runner.registry import FAMILIES
+from runner.report.explained import explanations_markdown
 from runner.schema import schema_text
 
 ROOT = Path(__file__).parent.parent
 
 EXIT_CODES = {
-    0: "done, or nothing to do",
-    1: "an expected error; wrong usage is one too",
-    2: "the plan has changes (`plan --detailed-exitcode`)",
-    3: "the plan is over a limit of `runner.yaml`; nothing was submitted",
-    4: "a secret is missing, or a provider refused it",
-    5: "a saved plan is stale, or the digest is not the expected one",
-    6: "another run kept changing the state, or it is another state",
-    7: "finished, with failed or missing rows, or with a start that only a person can settle",
-    8: "still running at `--timeout`",
-    70: "a bug in runner",
-    130: "interrupted by SIGINT or SIGTERM; the same command goes on",
+    int(one.code): one.title.removeprefix("Exit code: ") for one in explanations().values() if one.family == "exits"
 }
 """Where several apply, the first in this order: 130, 70, 6, 5, 4, 3, 1, 8, 7."""
 
@@ -158,6 +150,11 @@ def error_table() -> str:
             if kind.__base__ is not None
         ),
     )
+
+
+def all_explanations() -> str:
+    """What `runner explain` says of each code."""
+    return explanations_markdown(explanations().values())
 
 
 # ---- providers and schemas -------------------------------------------------------------------------------------------

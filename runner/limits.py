@@ -50,7 +50,9 @@ class Limits:
             if scope not in SCOPES or key not in _KEYS[scope] or name.startswith("apply."):
                 known = [f"{prefix}{key}" for scope, prefix in SCOPES.items() for key in _KEYS[scope]]
                 raise RunnerError(
-                    f"--allow does not know {name!r}", hint=f"It takes {', '.join([*known, *ALLOWANCES])}."
+                    f"--allow does not know {name!r}",
+                    hint=f"It takes {', '.join([*known, *ALLOWANCES])}.",
+                    code="limit-unknown",
                 )
             limits = replace(limits, **{scope: _lift(getattr(limits, scope), key, value)})
         return limits

@@ -50,6 +50,7 @@ def changed(spec: Spec) -> RunnerError:
         f"{spec.input.path} or a template changed while {spec.name} was being worked on",
         where=str(spec.at("input")),
         hint="Run the same command again: it goes on with the rows as they are now.",
+        code="input-changed",
     )
 
 

@@ -180,7 +180,11 @@ def examine(document: Document) -> Iterator[Problem]:
     most, give_up = (_seconds(document, key) for key in ("max", "give_up"))
     if most and give_up and give_up < most:
         at = document.locate(("wait", "give_up"))
-        yield at.problem("`wait.give_up` is shorter than `wait.max`", "give up no sooner than the provider does")
+        yield at.problem(
+            "`wait.give_up` is shorter than `wait.max`",
+            "give up no sooner than the provider does",
+            code="value-invalid",
+        )
 
 
 def _examine_embedding(document: Document) -> Iterator[Problem]:
@@ -216,12 +220,20 @@ def variants(document: Document) -> tuple[list[Variant], list[Problem]]:
     at = document.locate(("matrix",), key=True)
     if math.prod(map(len, matrix.values())) > MAX_COMBINATIONS:
         return [], [
-            at.problem(f"the matrix has more than {MAX_COMBINATIONS:,} combinations", "split it into several specs")
+            at.problem(
+                f"the matrix has more than {MAX_COMBINATIONS:,} combinations",
+                "split it into several specs",
+                code="matrix-invalid",
+            )
         ]
     if matrix and "{" not in source:
         where = document.locate(("output", "path"))
         return [], [
-            where.problem("with a matrix, a fixed `output.path` is one file for many batches", "add `{{ name }}`")
+            where.problem(
+                "with a matrix, a fixed `output.path` is one file for many batches",
+                "add `{{ name }}`",
+                code="output-invalid",
+            )
         ]
     found: dict[str, Variant] = {}
     for values in itertools.product(*matrix.values()):
@@ -233,7 +245,9 @@ def variants(document: Document) -> tuple[list[Variant], list[Problem]]:
             output = _rendered(source, combined, all_vars)
         except ValueError as error:
             hint = "it is a template over `name` and `vars`; the filters are lower, upper, trim and default"
-            return [], [document.locate(("output", "path")).problem(f"`output.path`: {error}", hint)]
+            return [], [
+                document.locate(("output", "path")).problem(f"`output.path`: {error}", hint, code="output-invalid")
+            ]
         found[combined] = Variant(combined, all_vars, posixpath.normpath(output))
     return list(found.values()), []
 
@@ -247,11 +261,15 @@ def _slug(value: str | float | bool) -> str:
 def _misnamed(name: str, others: Mapping[str, Variant], matrix: Mark) -> Problem | None:
     if not NAME.fullmatch(name):
         return matrix.problem(
-            f"the matrix makes the name `{name[:80]}`, longer than 63 characters", "shorten the values"
+            f"the matrix makes the name `{name[:80]}`, longer than 63 characters",
+            "shorten the values",
+            code="matrix-invalid",
         )
     if name in others:
         return matrix.problem(
-            f"two combinations of the matrix are named `{name}`", "let the values differ in letters or digits"
+            f"two combinations of the matrix are named `{name}`",
+            "let the values differ in letters or digits",
+            code="matrix-invalid",
         )
     return None
 

@@ -498,6 +498,8 @@ UPGRADES: list[Callable[[dict[str, Any]], dict[str, Any]]] = []
 class Unreadable(RunnerError):
     """The state document is not one that this version can read."""
 
+    code = "state-damaged"
+
 
 def dump(state: State) -> bytes:
     """The document, one line per batch and task, keys in a fixed order: small diffs, and quick to write."""
@@ -527,6 +529,7 @@ def load(data: bytes) -> State:
         raise Unreadable(
             f"the state document has format {format!r}; this runner reads formats 1 to {FORMAT}",
             hint="Use a runner at least as new as the one that wrote it.",
+            code="state-newer",
         )
     for upgrade in UPGRADES[format - 1 :]:
         document = upgrade(document)

@@ -118,7 +118,9 @@ def select(specs: Sequence[Spec], patterns: Sequence[str], *, allow_none: bool =
     unmatched = [glob for glob in patterns if not any(fnmatchcase(spec.name, glob) for spec in specs)]
     if unmatched and not allow_none:
         names = ", ".join(sorted(spec.name for spec in specs)[:20]) or "none"
-        raise RunnerError(f"no spec is named {', '.join(map(repr, unmatched))}", hint=f"The specs are: {names}")
+        raise RunnerError(
+            f"no spec is named {', '.join(map(repr, unmatched))}", hint=f"The specs are: {names}", code="spec-unknown"
+        )
     return [spec for spec in specs if not patterns or any(fnmatchcase(spec.name, glob) for glob in patterns)]
 
 
@@ -260,8 +262,10 @@ def load_plan(path: Path, request: Request, expect: str | None) -> tuple[Approva
             raise StalePlan(f"the plan in {path} has the digest {approval.digest}, not {expect}")
         return approval, replace(request, select=globs, options=options)
     except OSError as error:
-        raise RunnerError(f"the plan {path} cannot be read: {error.strerror}") from None
+        raise RunnerError(f"the plan {path} cannot be read: {error.strerror}", code="plan-unreadable") from None
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         raise RunnerError(
-            f"{path} is not a plan that this version of runner saved", commands=["runner plan --out FILE"]
+            f"{path} is not a plan that this version of runner saved",
+            commands=["runner plan --out FILE"],
+            code="plan-unreadable",
         ) from None

@@ -23,6 +23,7 @@ ROOT = Path(__file__).parent.parent
 COGGED = [
     "README.md",
     "README.zh-CN.md",
+    "docs/errors.md",
     "docs/failure-cases.md",
     "docs/reference-commands.md",
     "docs/reference-errors.md",

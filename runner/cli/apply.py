@@ -48,6 +48,7 @@ def run_apply(
             "apply asks before it acts, and there is no terminal to ask at",
             hint="Approve beforehand:",
             commands=["runner apply --yes", "runner apply --expect DIGEST"],
+            code="approval-missing",
         )
     prepared = prepare(world, specs, journal.state, request)
     tidy(world)

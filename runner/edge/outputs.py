@@ -73,6 +73,7 @@ def _write_parquet(path: Path, lines: Iterable[Line]) -> str:
             f"writing {path.name} needs the extra for Parquet",
             hint="Install it, or choose an output that ends in .jsonl or .csv.",
             commands=["pip install 'batch-runner[parquet]'"],
+            code="extra-missing",
         ) from None
     columns = ({name: _column(name, value) for name, value in line.items()} for line in lines)
     spooled = Spooled(path.parent)

@@ -56,6 +56,7 @@ def read(grounds: Grounds, path: str) -> Generator[Row, None, None]:
             path,
             f"{path} is of no kind that runner reads",
             hint=f"name it {', '.join(_KINDS)}, or one of them with .gz",
+            code="file-kind",
         )
     with _open(grounds, path) as file:
         try:
@@ -63,25 +64,32 @@ def read(grounds: Grounds, path: str) -> Generator[Row, None, None]:
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             _fail(path, f"{path} is broken: {error}", hint="the file is cut short or is no gzip file: make it again")
         except OSError as error:
-            _fail(path, f"{path} cannot be read: {error.strerror or error}")
+            _fail(path, f"{path} cannot be read: {error.strerror or error}", code="file-unreadable")
 
 
 def _open(grounds: Grounds, path: str) -> BufferedReader:
     found = inside(grounds, path)
     if not found.is_file():
-        _fail(path, f"there is no file {path}", hint="an input's path is relative to the project's root")
+        _fail(
+            path,
+            f"there is no file {path}",
+            hint="an input's path is relative to the project's root",
+            code="file-missing",
+        )
     try:
         return BufferedReader(found.open("rb", buffering=0), _BUFFER)
     except OSError as error:
-        _fail(path, f"{path} cannot be read: {error.strerror}")
+        _fail(path, f"{path} cannot be read: {error.strerror}", code="file-unreadable")
 
 
 def _unzipped(file: BufferedReader) -> BufferedReader:
     return BufferedReader(gzip.GzipFile(fileobj=file), _BUFFER)
 
 
-def _fail(path: str, message: str, line: int = 1, column: int = 1, hint: str = "") -> NoReturn:
-    raise RunnerError(message, where=f"{path}:{line}:{column}", hint=hint)
+def _fail(
+    path: str, message: str, line: int = 1, column: int = 1, hint: str = "", *, code: str = "input-invalid"
+) -> NoReturn:
+    raise RunnerError(message, where=f"{path}:{line}:{column}", hint=hint, code=code)
 
 
 # JSON
@@ -298,7 +306,7 @@ def _parquet(file: BufferedReader, path: str) -> Iterator[Row]:
         from pyarrow.parquet import ParquetFile
     except ImportError:
         hint = "install pyarrow: pip install 'batch-runner[parquet]'"
-        _fail(path, "reading Parquet needs pyarrow, which is not installed", hint=hint)
+        _fail(path, "reading Parquet needs pyarrow, which is not installed", hint=hint, code="extra-missing")
     with tempfile.TemporaryFile() as whole:
         if path.lower().endswith(".gz"):  # Parquet is read from its end
             shutil.copyfileobj(file, whole)

@@ -25,6 +25,7 @@ def resolve(ref: SecretRef, *, provider: str, environ: Mapping[str, str], root: 
         raise CredentialsError(
             f"provider {provider} needs a secret from the file {path}: {getattr(error, 'strerror', None) or error}",
             hint=f"create the file, or point provider {provider} in runner.yaml elsewhere",
+            code="secret-missing",
         ) from None
     return _sound(text.removesuffix("\n").removesuffix("\r"), f"the file {path}", provider)
 
@@ -32,16 +33,21 @@ def resolve(ref: SecretRef, *, provider: str, environ: Mapping[str, str], root: 
 def _sound(value: str, source: str, provider: str) -> str:
     if not value:
         raise CredentialsError(
-            f"provider {provider} needs a secret, and {source} is not set or empty", hint=f"set {source}"
+            f"provider {provider} needs a secret, and {source} is not set or empty",
+            hint=f"set {source}",
+            code="secret-missing",
         )
     if value != value.strip():
         raise CredentialsError(
-            f"the secret of provider {provider} in {source} has blanks around it", hint="take them away"
+            f"the secret of provider {provider} in {source} has blanks around it",
+            hint="take them away",
+            code="secret-malformed",
         )
     if not (value.isascii() and value.isprintable()):
         raise CredentialsError(
             f"the secret of provider {provider} in {source} holds a line break or a character outside ASCII",
             hint="copy it again: a key is one line of letters, digits and signs",
+            code="secret-malformed",
         )
     return value
 

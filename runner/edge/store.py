@@ -247,6 +247,7 @@ def lost(name: str, place: str) -> RunnerError:
     return RunnerError(
         f"the blob {name} is not in {place}, although the state speaks of it",
         hint="Restore the state from a backup, or remove the task that needs it: runner state rm TASK",
+        code="blob-lost",
     )
 
 
@@ -254,4 +255,5 @@ def _damaged(name: str) -> RunnerError:
     return RunnerError(
         f"the blob {name} is damaged: its bytes do not have that digest",
         hint="Restore the state folder from a backup.",
+        code="blob-lost",
     )

@@ -32,6 +32,7 @@ def ssl_context() -> ssl.SSLContext:
         raise RunnerError(
             f"the certificates to trust cannot be read ({told or 'those of this machine'}): {error.strerror or error}",
             hint="Let the environment variable name a PEM file that is there, or unset it.",
+            code="tls-untrusted",
         ) from error
 
 
@@ -56,4 +57,5 @@ def proxies() -> Iterator[None]:
         raise RunnerError(
             f"the proxy that the environment names in {' or '.join(named)} cannot be used: {why}",
             hint="`pip install 'httpx[socks]'`, or unset the variable." if socks else "Correct or unset the variable.",
+            code="proxy-invalid",
         ) from error

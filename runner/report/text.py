@@ -8,7 +8,8 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from runner.errors import Problem, RunnerError
+from runner.errors import InvalidDocuments, Problem, RunnerError
+from runner.explanations import says_more
 from runner.outcome import Outcome
 from runner.plan import A_PERSON_DECIDES, Action, Change, Cost, Plan
 from runner.result import Counts
@@ -195,6 +196,7 @@ def decision_lines(spec: str, task: str, paint: Paint = no_paint, name: str = ""
         f"    runner state adopt {task} REMOTE_ID",
         "  If it is not, let its requests be sent again:",
         f"    runner state abandon {task}",
+        *more_lines(["start-unsettled"], paint),
     ]
 
 
@@ -233,7 +235,14 @@ def error_lines(error: RunnerError, paint: Paint = no_paint) -> list[str]:
     first, *more = plain_lines(error.message) or [type(error).__name__]
     lines = [paint("Error: ", fg="red", bold=True) + where + first, *more]
     lines += [f"  {line}" for line in plain_lines(error.hint)]
-    return lines + [f"    {plain(command)}" for command in error.commands]
+    lines += [f"    {plain(command)}" for command in error.commands]
+    codes = (problem.code for problem in error.problems) if isinstance(error, InvalidDocuments) else (error.code,)
+    return lines + more_lines(codes, paint)
+
+
+def more_lines(codes: Iterable[str], paint: Paint = no_paint) -> list[str]:
+    """Where to read on, one line for each code that has more to say than the error itself."""
+    return [paint(f"  More: runner explain {code}", dim=True) for code in sorted(set(codes)) if says_more(code)]
 
 
 def plain_lines(text: str) -> list[str]:
