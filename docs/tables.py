@@ -20,10 +20,13 @@ from typing import Any
 import click
 from failures import CASES, Case, holders
 
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+import screens
+
 import runner
 from runner.cli.commands import cli
 from runner.errors import RunnerError
-from runner.explanations import explanations
+from runner.explanations import Explanation, explanations
 from runner.providers.openai.dialects import DIALECTS
 from runner.registry import FAMILIES
 from runner.report.explained import explanations_markdown
@@ -155,6 +158,26 @@ def error_table() -> str:
 def all_explanations() -> str:
     """What `runner explain` says of each code."""
     return explanations_markdown(explanations().values())
+
+
+def night_screens() -> str:
+    """What is on the screen in each bad case, and what to do then."""
+    known = explanations()
+    shown = [screens.read(path) for path in screens.FOLDER.glob("*.txt")]
+    places = list(known)
+    return "".join(
+        f"\n## {one.title}\n\n```console\n{one.text.rstrip()}\n```\n\n{_what_to_do(known[one.code])}"
+        for one in sorted(shown, key=lambda one: (places.index(one.code), one.title))
+    )
+
+
+def _what_to_do(one: Explanation) -> str:
+    text = f"**{one.title}.** What to do:\n\n" if not one.code.isdigit() else "What to do:\n\n"
+    for action, commands in one.actions:
+        text += f"* {action}\n"
+        if commands:
+            text += "\n  ```sh\n" + "".join(f"  {command}\n" for command in commands) + "  ```\n\n"
+    return f"{text.rstrip()}\n\nWhat is lost: {one.lost}  More: [{one.code}](errors.md#{one.code})\n"
 
 
 # ---- providers and schemas -------------------------------------------------------------------------------------------

@@ -142,13 +142,15 @@ def push(world: World, document: bytes, *, force: bool) -> State:
     if not force and held.lineage not in (None, pushed.lineage):
         raise StateConflict(
             f"the state is of lineage {held.lineage}, the file of {pushed.lineage}: they are not the same state",
-            hint="With --force the file replaces it all the same.",
+            hint="Nothing was written.  Keep the state that is there; then, if the file is to replace it all the same:",
+            commands=["runner state pull > kept.json", "runner state push --force FILE"],
             code="state-differs",
         )
     if not force and pushed.serial < held.serial:
         raise StateConflict(
             f"the file's serial {pushed.serial} is older than the state's {held.serial}",
-            hint="With --force the file replaces it all the same.",
+            hint="Nothing was written.  Keep the state that is there; then, if the file is to replace it all the same:",
+            commands=["runner state pull > kept.json", "runner state push --force FILE"],
             code="state-differs",
         )
     written = replace(pushed, serial=max(pushed.serial, held.serial) + 1, writer=world.unique())

@@ -30,6 +30,7 @@ _METHODS = {
     "keys": "for the keys of a mapping, write {{ value|list }}",
     "get": "for a key that may be missing, write {{ value.key|default('') }}",
 }
+_MAY_BE_MISSING = "name one that is there; for one that some rows lack, write {{ row.NAME|default('') }}"
 _URL = re.compile(r"(https?://|data:)", re.IGNORECASE)
 
 
@@ -50,13 +51,15 @@ class Filler:
                 f"{whose}: {error.message}", where=str(self._place(error)), hint=error.hint, code=error.code
             )
         message, hint = short(error, 500) or type(error).__name__, ""
-        code = "template-runaway" if isinstance(error, SecurityError) else "template-failed"
+        code = "template-failed"
+        if isinstance(error, SecurityError):
+            code, hint = "template-runaway", "compute it before, and write it into a column of the input"
         if isinstance(error, AbsentError) and isinstance(error.of, dict):
             what = "column" if error.of is row else "key"
             code = "column-missing" if error.of is row else code
             message = f"there is no {what} {_shown(error.name)} among {_some(error.of)}"
             if isinstance(error.name, str):
-                hint = _METHODS.get(error.name) or nearest(error.name, error.of)
+                hint = _METHODS.get(error.name) or nearest(error.name, error.of) or _MAY_BE_MISSING
         return RunnerError(f"{whose}: {message}", where=str(self._place(error)), hint=hint, code=code)
 
     def _place(self, error: Exception) -> Place:

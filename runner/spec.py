@@ -174,7 +174,9 @@ def examine(document: Document) -> Iterator[Problem]:
         for key in document.find(path, dict) or {}:
             if key in _TAKEN:
                 at = document.locate((*path, key), key=True)
-                yield at.problem(f"`{key}` may not be set in `{'.'.join(path)}`", _TAKEN[key])
+                yield at.problem(
+                    f"`{key}` may not be set in `{'.'.join(path)}`", _TAKEN[key], code="parameter-reserved"
+                )
     if document.node(("embed",)):
         yield from _examine_embedding(document)
     most, give_up = (_seconds(document, key) for key in ("max", "give_up"))
@@ -191,14 +193,24 @@ def _examine_embedding(document: Document) -> Iterator[Problem]:
     """Keys that ask of an answer what a vector cannot be."""
     if document.node(("response",)):
         at = document.locate(("response",), key=True)
-        yield at.problem("`response` cannot stand beside `embed`, whose answer is a vector", "take `response` out")
+        yield at.problem(
+            "`response` cannot stand beside `embed`, whose answer is a vector",
+            "take `response` out",
+            code="value-invalid",
+        )
     samples = document.find(("samples",), int)
     if samples is not None and samples > 1:
         at = document.locate(("samples",))
-        yield at.problem("`samples` cannot be more than 1 beside `embed`", "a text has one vector: take `samples` out")
+        yield at.problem(
+            "`samples` cannot be more than 1 beside `embed`",
+            "a text has one vector: take `samples` out",
+            code="value-invalid",
+        )
     for key in {"input", "prompt"} & (document.find(("parameters",), dict) or {}).keys():
         at = document.locate(("parameters", key), key=True)
-        yield at.problem(f"`{key}` may not be set in `parameters`", "what is embedded stands in `embed`")
+        yield at.problem(
+            f"`{key}` may not be set in `parameters`", "what is embedded stands in `embed`", code="parameter-reserved"
+        )
 
 
 def _seconds(document: Document, key: str) -> int | None:

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -158,20 +159,22 @@ class Approval:
     saved: bool = False
     lineage: str | None = None
     serial: int = 0
+    file: str = "FILE"
 
 
 def check_approval(plan: Plan, approval: Approval) -> None:
     """Raises StalePlan when ``plan`` is not what was approved.  An approval by digest outlives unrelated collects."""
     if approval.saved and (approval.lineage, approval.serial) != (plan.lineage, plan.serial):
         raise StalePlan(
-            f"the saved plan is stale: it was made at serial {approval.serial} of the state, which is at {plan.serial}",
-            hint="Make the plan again.",
-            commands=["runner plan --out FILE"],
+            f"the saved plan is stale: the state has changed since it was made (serial {approval.serial} then, "
+            f"{plan.serial} now)",
+            hint="Nothing was done.  Make the plan again, look at it, and apply that:",
+            commands=[f"runner plan --out {approval.file}", f"runner apply {approval.file}"],
         )
     if approval.digest is not None and approval.digest != plan.digest:
         raise StalePlan(
             f"what apply would do is not what was approved: the digest is {plan.digest}, not {approval.digest}",
-            hint="Review the plan again.",
+            hint="Nothing was done.  Review the plan again:",
             commands=["runner plan"],
         )
 
@@ -223,12 +226,21 @@ def carry_out(
 
 def over_error(plan: Plan) -> LimitExceeded:
     what = "; ".join(str(over) for over in plan.over)
-    names = dict.fromkeys(_allow_name(over.name) for over in plan.over)
+    needed: dict[str, float] = {}
+    for over in plan.over:
+        name = _allow_name(over.name)
+        needed[name] = max(needed.get(name, 0.0), math.inf if over.actual is None else over.actual)
+    lifts = [f"--allow {name}={_enough(value)}" for name, value in needed.items()]
     return LimitExceeded(
         f"over the limits of runner.yaml: {what}",
         hint="Nothing was submitted.  Select fewer specs, raise the limit, or lift it for once:",
-        commands=[f"runner apply --allow {name}=VALUE" for name in names],
+        commands=[f"runner apply {' '.join(lifts)}"],
     )
+
+
+def _enough(value: float) -> str:
+    """What lets it through, as `--allow` takes it, rounded up; where nobody knows how much that is, a person says."""
+    return "VALUE" if math.isinf(value) else f"{math.ceil(value * 100) / 100:.2f}".removesuffix(".00")
 
 
 def _allow_name(name: str) -> str:
@@ -255,7 +267,7 @@ def load_plan(path: Path, request: Request, expect: str | None) -> tuple[Approva
     try:
         document = json.loads(path.read_bytes())
         state, asked = document["state"], document["request"]
-        approval = Approval(str(document["digest"]), True, state["lineage"], int(state["serial"]))
+        approval = Approval(str(document["digest"]), True, state["lineage"], int(state["serial"]), str(path))
         options = replace(request.options, upgrade=bool(asked["upgrade"]))
         globs = tuple(glob for glob in list(asked["select"]) if isinstance(glob, str))
         if expect not in (None, approval.digest):

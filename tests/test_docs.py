@@ -27,6 +27,7 @@ COGGED = [
     "docs/failure-cases.md",
     "docs/reference-commands.md",
     "docs/reference-errors.md",
+    "docs/troubleshooting.md",
     "schemas/README.md",
 ]
 

@@ -99,7 +99,10 @@ def _stopping(world: World) -> Iterator[None]:
         if world.stop.is_set():
             raise KeyboardInterrupt
         world.stop.set()
-        click.echo("\nStopping: nothing new is started; what is under way is being recorded.", err=True)
+        click.echo(
+            "\nStopping: nothing new is started; what is under way is being recorded.  Once more stops at once.",
+            err=True,
+        )
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -9,7 +9,7 @@ import click
 PURPOSES = {
     "Start": ("init", "doctor", "validate", "schema", "completion"),
     "Work": ("plan", "apply", "retry", "cancel"),
-    "Look": ("status", "report", "render", "models"),
+    "Look": ("status", "report", "render", "models", "explain"),
     "Operate": ("state", "comment", "simulate"),
 }
 """In the order of the help.  A command that stands in none comes last, under "More"."""

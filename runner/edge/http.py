@@ -31,7 +31,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from runner.edge.secrets import Scrubber
-from runner.edge.surroundings import LOOPBACK, proxies, ssl_context
+from runner.edge.surroundings import LOOPBACK, proxies, proxy_for, ssl_context
 from runner.edge.urls import require_url, same_origin, shown, with_query
 from runner.errors import Busy, ProviderError, Refused, Unsure
 
@@ -333,11 +333,15 @@ def outcomes(where: str, scrub: Callable[..., str]) -> Iterator[None]:
             yield
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as error:
             if "CERTIFICATE_VERIFY_FAILED" in str(error):
-                hint = "SSL_CERT_FILE may name the certificates to trust"
+                hint = "nothing was sent.  If the server is the right one, let SSL_CERT_FILE name its certificates"
                 raise Refused(
                     f"its certificate does not verify: {error}", where=where, hint=hint, code="tls-untrusted"
                 ) from error
-            raise Busy(f"cannot connect: {_words(error)}", where=where, code="unreachable") from error
+            through = proxy_for(where.partition(" ")[2])
+            what = f"cannot connect through the proxy that {through} names" if through else "cannot connect"
+            suspects = "the network, the proxy and" if through else "the network and"
+            hint = f"nothing was sent, so nothing is lost: see that {suspects} base_url are right"
+            raise Busy(f"{what}: {_words(error)}", where=where, hint=hint, code="unreachable") from error
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise Refused(f"not a URL that can be called: {error}", where=where, code="url-invalid") from error
         except httpx.HTTPError as error:

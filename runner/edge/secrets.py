@@ -17,7 +17,8 @@ def resolve(ref: SecretRef, *, provider: str, environ: Mapping[str, str], root: 
     Raises CredentialsError, which names the variable or the file and never the value.
     """
     if ref.env is not None:
-        return _sound(environ.get(ref.env, ""), f"the environment variable {ref.env}", provider)
+        name = f"the environment variable {ref.env}"
+        return _sound(environ.get(ref.env, ""), name, provider, (f"export {ref.env}=…",))
     path = root / (ref.file or "")
     try:
         text = path.read_bytes().decode("utf-8", errors="replace")
@@ -30,11 +31,12 @@ def resolve(ref: SecretRef, *, provider: str, environ: Mapping[str, str], root: 
     return _sound(text.removesuffix("\n").removesuffix("\r"), f"the file {path}", provider)
 
 
-def _sound(value: str, source: str, provider: str) -> str:
+def _sound(value: str, source: str, provider: str, commands: Sequence[str] = ()) -> str:
     if not value:
         raise CredentialsError(
             f"provider {provider} needs a secret, and {source} is not set or empty",
-            hint=f"set {source}",
+            hint="Put the key there:" if commands else f"Put the key into {source}.",
+            commands=commands,
             code="secret-missing",
         )
     if value != value.strip():

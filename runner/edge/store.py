@@ -188,7 +188,7 @@ class FolderDocument:
             skew = trial._document.stat().st_mtime - time.time()
             with suppress(Conflict):
                 trial.swap(None, b"2")
-                raise RunnerError(f"{near} keeps no document against another writer")
+                raise RunnerError(f"{near} keeps no document against another writer", code="store-unfit")
             trial.swap(b"1", b"3")
             return Probe("a write is held against what is there", skew)
         finally:

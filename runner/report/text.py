@@ -167,13 +167,26 @@ def outcome_lines(outcome: Outcome, paint: Paint = no_paint) -> list[str]:
     lines += _written(outcome)
     for task in outcome.unresolved:
         lines += decision_lines(task.batch, task.id, paint, task.name)
-    pending = [] if outcome.partial else outcome.awaited
+    pending = [] if outcome.partial else outcome.on_their_way
     if pending and not outcome.unresolved:
         lines.append(
             f"Still on the way: {', '.join(map(plain, pending[:8]))}{' …' if len(pending) > 8 else ''}.  Go on with:"
         )
         lines.append("    runner apply --yes --wait")
-    return lines
+    return lines + _unanswered_lines([] if outcome.partial else outcome.unanswered, paint)
+
+
+def _unanswered_lines(specs: Sequence[str], paint: Paint) -> list[str]:
+    """How to go on with rows that came to nothing."""
+    if not specs:
+        return []
+    return [
+        "Rows without a good answer say why in their `error`.  Ask them again, as far as `retry.attempts` allows:",
+        "    runner apply --yes --wait",
+        "  Or with their attempts counted afresh:",
+        *(f"    runner retry {plain(name)}" for name in specs[:8]),
+        *more_lines(["7"], paint),
+    ]
 
 
 def _written(outcome: Outcome) -> list[str]:
