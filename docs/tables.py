@@ -20,27 +20,22 @@ from typing import Any
 import click
 from failures import CASES, Case, holders
 
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+import screens
+
 import runner
 from runner.cli.commands import cli
 from runner.errors import RunnerError
+from runner.explanations import Explanation, explanations
 from runner.providers.openai.dialects import DIALECTS
 from runner.registry import FAMILIES
+from runner.report.explained import explanations_markdown
 from runner.schema import schema_text
 
 ROOT = Path(__file__).parent.parent
 
 EXIT_CODES = {
-    0: "done, or nothing to do",
-    1: "an expected error; wrong usage is one too",
-    2: "the plan has changes (`plan --detailed-exitcode`)",
-    3: "the plan is over a limit of `runner.yaml`; nothing was submitted",
-    4: "a secret is missing, or a provider refused it",
-    5: "a saved plan is stale, or the digest is not the expected one",
-    6: "another run kept changing the state, or it is another state",
-    7: "finished, with failed or missing rows, a check that fails, or a start that only a person can settle",
-    8: "still running at `--timeout`",
-    70: "a bug in runner",
-    130: "interrupted by SIGINT or SIGTERM; the same command goes on",
+    int(one.code): one.title.removeprefix("Exit code: ") for one in explanations().values() if one.family == "exits"
 }
 """Where several apply, the first in this order: 130, 70, 6, 5, 4, 3, 1, 8, 7."""
 
@@ -158,6 +153,31 @@ def error_table() -> str:
             if kind.__base__ is not None
         ),
     )
+
+
+def all_explanations() -> str:
+    """What `runner explain` says of each code."""
+    return explanations_markdown(explanations().values())
+
+
+def night_screens() -> str:
+    """What is on the screen in each bad case, and what to do then."""
+    known = explanations()
+    shown = [screens.read(path) for path in screens.FOLDER.glob("*.txt")]
+    places = list(known)
+    return "".join(
+        f"\n## {one.title}\n\n```console\n{one.text.rstrip()}\n```\n\n{_what_to_do(known[one.code])}"
+        for one in sorted(shown, key=lambda one: (places.index(one.code), one.title))
+    )
+
+
+def _what_to_do(one: Explanation) -> str:
+    text = f"**{one.title}.** What to do:\n\n" if not one.code.isdigit() else "What to do:\n\n"
+    for action, commands in one.actions:
+        text += f"* {action}\n"
+        if commands:
+            text += "\n  ```sh\n" + "".join(f"  {command}\n" for command in commands) + "  ```\n\n"
+    return f"{text.rstrip()}\n\nWhat is lost: {one.lost}  More: [{one.code}](errors.md#{one.code})\n"
 
 
 # ---- providers and schemas -------------------------------------------------------------------------------------------

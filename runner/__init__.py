@@ -36,6 +36,7 @@ Nouns: frozen values and the pure questions one can ask of them.
 ``plan``            every step as a plain value
 ``polling``         when a provider may politely be asked again
 ``outcome``         what an apply came to
+``explanations/``   what is behind each code of an error, a row or an exit
 ``review``          a plan with what a person needs to judge it, also from a file that may be forged
 ``scaffold_choices`` the real providers that a new project can have
 ``scaffold_files``  the texts of a new project

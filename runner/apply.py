@@ -566,6 +566,7 @@ def _no_results(task: Task, error: RunnerError) -> RunnerError:
         f"the results of task {task.id} of {task.batch} cannot be had: {error.message}",
         hint="Mend the cause and apply again; or give them up, and let its requests be sent (and paid) again:",
         commands=[f"runner state abandon {task.id}"],
+        code="results-refused" if error.code == Refused.code else error.code,
     )
     failed.exit_code = error.exit_code
     return failed

@@ -106,6 +106,7 @@ class Chains:
                 where=str(spec.at("input")),
                 hint=f"It reads {spec.input.named}, which have to be there first.  See what is missing:",
                 commands=["runner status", f"runner plan --select {spec.input.batch}"],
+                code="chain-waits",
             )
         return found
 

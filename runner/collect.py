@@ -23,9 +23,13 @@ from runner.task import ANSWERED, FINAL, LOST, RETRYABLE, Task
 class NoResults(RunnerError):
     """What was handed over as a task's results holds not one of them."""
 
+    code = "results-foreign"
+
 
 class OutOfTime(RunnerError):
     """`--timeout` was over before all of a task's results were here."""
+
+    code = "8"
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ def _read(world: World, task: Task, provider: Provider, spooled: Spooled, judge:
             f"the state is damaged: task {task.id} is said to have {task.requests:,} requests, and its list "
             "has another number of them",
             hint="Restore the state from a backup.",
+            code="state-damaged",
         )
     positions = DigestMap(4)
     for position in range(task.requests):

@@ -27,7 +27,7 @@ def read_plan(path: Path) -> Review:
             raise Misshapen(f"it is larger than {LARGEST:,} bytes")
         return read_review(json.loads(data))
     except OSError as error:
-        raise RunnerError(f"the plan {path} cannot be read: {error.strerror}") from None
+        raise RunnerError(f"the plan {path} cannot be read: {error.strerror}", code="plan-unreadable") from None
     except Misshapen as error:
         raise _no_plan(path, str(error)) from None
     except (ValueError, RecursionError):
@@ -36,7 +36,9 @@ def read_plan(path: Path) -> Review:
 
 def _no_plan(path: Path, why: str) -> RunnerError:
     return RunnerError(
-        f"{path} is not a plan that this version of runner saved: {why}", commands=["runner plan --out FILE"]
+        f"{path} is not a plan that this version of runner saved: {why}",
+        commands=["runner plan --out FILE"],
+        code="plan-unreadable",
     )
 
 

@@ -40,7 +40,11 @@ class Providers(Mapping[str, Provider]):
     def __getitem__(self, name: str) -> Provider:
         with self._lock:
             if name not in self._configs:
-                raise Unnamed(f"runner.yaml names no provider {name!r}", hint="Name it again to reach its tasks.")
+                raise Unnamed(
+                    f"runner.yaml names no provider {name!r}",
+                    hint="Name it again to reach its tasks.",
+                    code="provider-unknown",
+                )
             if name not in self._built:
                 self._built[name] = self._build(self._configs[name])
             return self._built[name]

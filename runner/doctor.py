@@ -75,7 +75,9 @@ def examine(start: Path, request: Request) -> Iterator[Finding]:
 def _with_world(root: Path, project: Project, specs: Sequence[Spec], request: Request) -> Iterator[Finding]:
     if request.provider is not None and request.provider not in project.providers:
         known = ", ".join(sorted(project.providers))
-        raise RunnerError(f"{RUNNER_YAML} names no provider {request.provider!r}", hint=f"It names: {known}")
+        raise RunnerError(
+            f"{RUNNER_YAML} names no provider {request.provider!r}", hint=f"It names: {known}", code="provider-unknown"
+        )
     chosen = [spec for spec in specs if request.provider in (None, spec.provider)]
     with ExitStack() as closing:
         try:

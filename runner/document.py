@@ -54,8 +54,8 @@ class Mark(NamedTuple):
     line: int
     column: int
 
-    def problem(self, message: str, hint: str = "") -> Problem:
-        return Problem(self.file, self.line, self.column, message, hint)
+    def problem(self, message: str, hint: str = "", *, code: str = "") -> Problem:
+        return Problem(self.file, self.line, self.column, message, hint, code)
 
 
 @dataclass(slots=True)
@@ -160,18 +160,26 @@ class _Stop(Exception):
 def _decode(data: bytes, file: str) -> str:
     whole = Mark(file, 1, 1)
     if len(data) > MAX_BYTES:
-        raise _Stop(whole.problem(f"the file is larger than {MAX_BYTES // 1024**2} MiB", "split it"))
+        raise _Stop(
+            whole.problem(f"the file is larger than {MAX_BYTES // 1024**2} MiB", "split it", code="document-too-large")
+        )
     if data.startswith((b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")):
-        raise _Stop(whole.problem("the file is UTF-16 or UTF-32", "save it as UTF-8"))
+        raise _Stop(whole.problem("the file is UTF-16 or UTF-32", "save it as UTF-8", code="yaml-invalid"))
     data = data.removeprefix(b"\xef\xbb\xbf")
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         before = data[: error.start].decode("utf-8")
-        raise _Stop(_after(before, file).problem("the file is not UTF-8", "save it as UTF-8")) from None
+        raise _Stop(
+            _after(before, file).problem("the file is not UTF-8", "save it as UTF-8", code="yaml-invalid")
+        ) from None
     if wrong := _NOT_YAML.search(text):
         mark = _after(text[: wrong.start()], file)
-        raise _Stop(mark.problem(f"the character U+{ord(wrong[0]):04X} is not allowed in YAML", "remove it"))
+        raise _Stop(
+            mark.problem(
+                f"the character U+{ord(wrong[0]):04X} is not allowed in YAML", "remove it", code="yaml-invalid"
+            )
+        )
     return text
 
 
@@ -218,7 +226,7 @@ class _Builder:
         place = self._mark(mark) if mark else Mark(self.file, 1, 1)
         words = [getattr(error, "context", None), getattr(error, "problem", None)]
         hint = "indent with spaces, not tabs" if mark and self.text[mark.index : mark.index + 1] == "\t" else ""
-        return place.problem("not valid YAML: " + ", ".join(word for word in words if word), hint)
+        return place.problem("not valid YAML: " + ", ".join(word for word in words if word), hint, code="yaml-invalid")
 
     def _document(self) -> Node | None:
         """The next document, None for one that is empty or spoiled."""
@@ -273,14 +281,23 @@ class _Builder:
         self._nodes += nodes
         self._chars += chars
         if depth > MAX_DEPTH:
-            raise _Stop(mark.problem(f"nested more than {MAX_DEPTH} levels deep"))
+            raise _Stop(mark.problem(f"nested more than {MAX_DEPTH} levels deep", code="document-too-large"))
         if self._nodes > MAX_NODES or self._file_nodes + self._nodes > MAX_FILE_NODES:
             whose = "document" if self._nodes > MAX_NODES else "file"
             most = MAX_NODES if self._nodes > MAX_NODES else MAX_FILE_NODES
-            raise _Stop(mark.problem(f"the {whose} has more than {most:,} values, aliases expanded", "split it"))
+            raise _Stop(
+                mark.problem(
+                    f"the {whose} has more than {most:,} values, aliases expanded",
+                    "split it",
+                    code="document-too-large",
+                )
+            )
         if self._chars > MAX_BYTES:
             raise _Stop(
-                mark.problem(f"the document's text, aliases expanded, is larger than {MAX_BYTES // 1024**2} MiB")
+                mark.problem(
+                    f"the document's text, aliases expanded, is larger than {MAX_BYTES // 1024**2} MiB",
+                    code="document-too-large",
+                )
             )
 
     def _mark(self, mark: Any) -> Mark:
@@ -292,8 +309,14 @@ class _Builder:
 
     def _report(self, mark: Mark, message: str, hint: str) -> None:
         if len(self.problems) == MAX_PROBLEMS:
-            raise _Stop(mark.problem("too many problems: the rest of the file was not read", "mend those above first"))
-        self.problems.append(mark.problem(message, hint))
+            raise _Stop(
+                mark.problem(
+                    "too many problems: the rest of the file was not read",
+                    "mend those above first",
+                    code="document-too-large",
+                )
+            )
+        self.problems.append(mark.problem(message, hint, code="yaml-invalid"))
 
     def _refuse_tag(self, event: Any, mark: Mark, plain: str) -> None:
         if event.tag not in (None, "!", _TAG + plain):

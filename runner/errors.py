@@ -16,23 +16,30 @@
     Interrupted                     a person or the machine asked us to stop                         exit 130
 
 Anything else that reaches the command line is a bug in runner (exit 70).
+
+Each error has a code, kebab-case and stable: one for each cause on which a person acts, not for each message.
+`runner explain CODE` tells what is behind it, from ``runner/explanations/``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, order=True)
 class Problem:
-    """One thing wrong in one file.  ``line`` and ``column`` count from 1; 1:1 when the whole file is at fault."""
+    """One thing wrong in one file.  ``line`` and ``column`` count from 1; 1:1 when the whole file is at fault.
+
+    ``code`` adds nothing to what the message says: two problems that differ in it alone are one.
+    """
 
     file: str
     line: int
     column: int
     message: str
     hint: str = ""
+    code: str = field(default="", compare=False)
 
     @property
     def where(self) -> str:
@@ -40,12 +47,19 @@ class Problem:
 
 
 class RunnerError(Exception):
-    """An expected error: ``message`` says what and why, ``hint`` what to do, ``commands`` are ready to copy."""
+    """An expected error: ``message`` says what and why, ``hint`` what to do, ``commands`` are ready to copy.
+
+    ``code`` is what `runner explain` knows it by; a class may have one for all its errors.
+    """
 
     exit_code = 1
+    code = ""
 
-    def __init__(self, message: str, *, where: str = "", hint: str = "", commands: Sequence[str] = ()) -> None:
+    def __init__(
+        self, message: str, *, where: str = "", hint: str = "", commands: Sequence[str] = (), code: str = ""
+    ) -> None:
         super().__init__(message)
+        self.code = code or self.code
         self.message = message
         self.where = where
         self.hint = hint
@@ -53,7 +67,9 @@ class RunnerError(Exception):
 
 
 class InvalidDocuments(RunnerError):
-    """Every problem found in the project's files, sorted by place."""
+    """Every problem found in the project's files, sorted by place, each with a code of its own."""
+
+    code = "project-invalid"
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(sorted(set(problems)))
@@ -65,6 +81,7 @@ class LimitExceeded(RunnerError):
     """The plan asks for more than `limits` in runner.yaml allow."""
 
     exit_code = 3
+    code = "over-limit"
 
 
 class CredentialsError(RunnerError):
@@ -77,20 +94,24 @@ class StalePlan(RunnerError):
     """A saved plan or an approved digest no longer describes what apply would do."""
 
     exit_code = 5
+    code = "plan-stale"
 
 
 class StateConflict(RunnerError):
     """The state kept changing under this run, or is not the state this run began with."""
 
     exit_code = 6
+    code = "state-conflict"
 
 
 class ProviderError(RunnerError):
-    """What a conversation with a provider came to.  ``code`` is the provider's own word for it."""
+    """What a conversation with a provider came to.  ``word`` is the provider's own for it."""
 
-    def __init__(self, message: str, *, code: str = "", where: str = "", hint: str = "") -> None:
-        super().__init__(message, where=where, hint=hint)
-        self.code = code
+    code = "provider-unsure"
+
+    def __init__(self, message: str, *, word: str = "", where: str = "", hint: str = "", code: str = "") -> None:
+        super().__init__(message, where=where, hint=hint, code=code)
+        self.word = word
 
 
 class Refused(ProviderError):
@@ -99,10 +120,21 @@ class Refused(ProviderError):
     ``credentials`` says that the key was refused rather than the question.
     """
 
+    code = "provider-refused"
+
     def __init__(
-        self, message: str, *, code: str = "", where: str = "", hint: str = "", credentials: bool = False
+        self,
+        message: str,
+        *,
+        word: str = "",
+        where: str = "",
+        hint: str = "",
+        credentials: bool = False,
+        code: str = "",
     ) -> None:
-        super().__init__(message, code=code, where=where, hint=hint)
+        super().__init__(
+            message, word=word, where=where, hint=hint, code=code or ("key-refused" if credentials else "")
+        )
         self.credentials = credentials
         if credentials:
             self.exit_code = CredentialsError.exit_code
@@ -111,6 +143,8 @@ class Refused(ProviderError):
 class Elsewhere(Refused):
     """What is asked for lies on another machine."""
 
+    code = "queue-elsewhere"
+
 
 class Busy(ProviderError):
     """A clear not-now: connection refused, 429, a full queue.  Nothing was made.
@@ -118,10 +152,19 @@ class Busy(ProviderError):
     ``retry_after`` is in seconds, None where the provider named no time.
     """
 
+    code = "provider-busy"
+
     def __init__(
-        self, message: str, *, code: str = "", where: str = "", hint: str = "", retry_after: float | None = None
+        self,
+        message: str,
+        *,
+        word: str = "",
+        where: str = "",
+        hint: str = "",
+        retry_after: float | None = None,
+        code: str = "",
     ) -> None:
-        super().__init__(message, code=code, where=where, hint=hint)
+        super().__init__(message, word=word, where=where, hint=hint, code=code)
         self.retry_after = retry_after
 
 

@@ -62,4 +62,4 @@ def _holds(sources: Sources, name: str, allowance: Allowance) -> Holds:
 
 
 def _no_files(name: str) -> str:
-    raise RunnerError(f"an expression cannot refer to {name!r}")
+    raise RunnerError(f"an expression cannot refer to {name!r}", code="template-invalid")

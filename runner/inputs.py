@@ -33,7 +33,9 @@ def _try_first_row(spec: Spec, grounds: Grounds) -> None:
     with closing(read(grounds, spec.input.path)) as rows:
         row = next(rows, None)
     if row is None:
-        raise RunnerError(f"the input {spec.input.path} has no rows", hint="Fill the file, or remove the spec.")
+        raise RunnerError(
+            f"the input {spec.input.path} has no rows", hint="Fill the file, or remove the spec.", code="input-empty"
+        )
     check_key(spec, row, 1)
     keeps = compile_where(spec)
     if keeps is None or keeps(row, 1):
@@ -48,9 +50,10 @@ def check_key(spec: Spec, row: object, number: int) -> None:
         raise RunnerError(
             f"row {number:,} of {spec.input.named} has no column {spec.input.key!r}, as `key` names; it has {columns}",
             where=str(spec.at("input")),
+            code="column-missing",
         )
 
 
 def _problem(spec: Spec, error: RunnerError) -> Problem:
     file, line, column = (error.where or str(spec.at("input"))).rsplit(":", 2)
-    return Problem(file, int(line), int(column), error.message, error.hint)
+    return Problem(file, int(line), int(column), error.message, error.hint, code=error.code)

@@ -80,6 +80,7 @@ def _add(map: DigestMap, index: int, task: Task, blob: Callable[[str], bytes]) -
         raise RunnerError(
             f"the state is damaged: task {task.id} has not as many outcomes as requests",
             hint="Restore the state from a backup.",
+            code="state-damaged",
         )
     pending = _PENDING
     if task.stopped == "gave_up":

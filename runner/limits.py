@@ -7,6 +7,7 @@ of them cannot spend the same money.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -50,7 +51,9 @@ class Limits:
             if scope not in SCOPES or key not in _KEYS[scope] or name.startswith("apply."):
                 known = [f"{prefix}{key}" for scope, prefix in SCOPES.items() for key in _KEYS[scope]]
                 raise RunnerError(
-                    f"--allow does not know {name!r}", hint=f"It takes {', '.join([*known, *ALLOWANCES])}."
+                    f"--allow does not know {name!r}",
+                    hint=f"It takes {', '.join([*known, *ALLOWANCES])}.",
+                    code="limit-unknown",
                 )
             limits = replace(limits, **{scope: _lift(getattr(limits, scope), key, value)})
         return limits
@@ -206,12 +209,21 @@ def over_budget(limits: Limits, tasks: Iterable[Task], more: Spending, now: floa
 
 def over_error(over: Sequence[Over], left: str = "Nothing") -> LimitExceeded:
     """What ``over`` means to who applies.  ``left``: what of the plan was not submitted."""
-    names = dict.fromkeys(_allow_name(one.name) for one in over)
+    needed: dict[str, float] = {}
+    for one in over:
+        name = _allow_name(one.name)
+        needed[name] = max(needed.get(name, 0.0), math.inf if one.actual is None else one.actual)
+    lifts = [f"--allow {name}={_enough(value)}" for name, value in needed.items()]
     return LimitExceeded(
         f"over the limits of runner.yaml: {'; '.join(map(str, over))}",
         hint=f"{left} was submitted.  Select fewer specs, raise the limit, or lift it for once:",
-        commands=[f"runner apply --allow {name}=VALUE" for name in names],
+        commands=[f"runner apply {' '.join(lifts)}"],
     )
+
+
+def _enough(value: float) -> str:
+    """What lets it through, as `--allow` takes it, rounded up; where nobody knows how much that is, a person says."""
+    return "VALUE" if math.isinf(value) else f"{math.ceil(value * 100) / 100:.2f}".removesuffix(".00")
 
 
 def _allow_name(name: str) -> str:

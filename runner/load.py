@@ -60,6 +60,7 @@ def find_root(start: Path) -> Path:
         f"there is no {RUNNER_YAML} in {start} or in any folder above it",
         hint="make a project here, or name its folder with -C",
         commands=("runner init",),
+        code="project-missing",
     )
 
 
@@ -123,7 +124,9 @@ class _Reading:
         entries = []
         for document in self._documents(self._specs_folder(runner)):
             if len(self.problems) > MAX_PROBLEMS:
-                self.problems.append(document.mark.problem("too many problems: nothing from here on was read"))
+                self.problems.append(
+                    document.mark.problem("too many problems: nothing from here on was read", code="document-too-large")
+                )
                 break
             before = len(self.problems)
             entry = self._entry(document, runner)
@@ -151,9 +154,11 @@ class _Reading:
         documents, found = parse(data, RUNNER_YAML)
         self.problems += found
         if len(documents) > 1:
-            self.problems.append(documents[1].mark.problem(f"{RUNNER_YAML} holds one document", "drop the others"))
+            self.problems.append(
+                documents[1].mark.problem(f"{RUNNER_YAML} holds one document", "drop the others", code="yaml-invalid")
+            )
         elif not documents and not found:
-            self.problems.append(whole.problem("the file is empty", "begin with `version: 1`"))
+            self.problems.append(whole.problem("the file is empty", "begin with `version: 1`", code="yaml-invalid"))
         if not documents:
             return None
         self.problems += check(documents[0], validator("project"))
@@ -169,11 +174,15 @@ class _Reading:
         self.grounds = Grounds(self._root, kept, [path for path in secrets if isinstance(path, str)])
         if self.grounds.state_is_root:
             at = runner.locate(("state",))
-            self.problems.append(at.problem("the state needs a folder of its own", f"write `state: {Project.state}`"))
+            self.problems.append(
+                at.problem(
+                    "the state needs a folder of its own", f"write `state: {Project.state}`", code="store-address"
+                )
+            )
         why, hint = projects.misplaced(state, blobs)
         at = runner.locate(("blobs", "store") if blobs else ("state",))
         if why and not any((problem.line, problem.column) == (at.line, at.column) for problem in self.problems):
-            self.problems.append(at.problem(why, hint))
+            self.problems.append(at.problem(why, hint, code="store-address"))
         for key, value in settings:
             if key in ("answers", "faults") and isinstance(value, str):
                 self._material.add(folded(os.path.normpath(value)))
@@ -186,12 +195,14 @@ class _Reading:
         try:
             self.grounds.readable(folder)
         except ValueError as error:
-            self.problems.append(at.problem(f"{shown(folder)} {error}"))
+            self.problems.append(at.problem(f"{shown(folder)} {error}", code="path-outside"))
             return None
         if os.path.isdir(self._root / folder):  # noqa: PTH112  never raises
             return folder
         if named:
-            self.problems.append(at.problem(f"there is no folder {shown(folder)}", "make it, even if empty"))
+            self.problems.append(
+                at.problem(f"there is no folder {shown(folder)}", "make it, even if empty", code="file-missing")
+            )
         return None
 
     # Documents
@@ -204,7 +215,9 @@ class _Reading:
             try:
                 self._material |= {folded(file), folded(self.grounds.readable(path))}
             except ValueError as error:
-                self.problems.append(whole.problem(f"the file {error}", "rename it, or move it into the project"))
+                self.problems.append(
+                    whole.problem(f"the file {error}", "rename it, or move it into the project", code="path-outside")
+                )
                 continue
             data = self._bytes(path, whole)
             if data is not None:
@@ -221,7 +234,9 @@ class _Reading:
             for name in folders:
                 if os.path.islink(os.path.join(here, name)):  # noqa: PTH114, PTH118
                     at = Mark(os.path.normpath(f"{relative}/{name}"), 1, 1)
-                    self.problems.append(at.problem("a link to a folder is not followed", "move its specs here"))
+                    self.problems.append(
+                        at.problem("a link to a folder is not followed", "move its specs here", code="file-unreadable")
+                    )
             for name in files:
                 path = os.path.normpath(f"{relative}/{name}")
                 if name.lower().endswith((".yaml", ".yml")) and not name.startswith(".") and path != RUNNER_YAML:
@@ -231,7 +246,9 @@ class _Reading:
         if isinstance(error, FileNotFoundError):
             return
         file = os.path.relpath(error.filename, self._root)
-        self.problems.append(Problem(file, 1, 1, f"the folder cannot be read: {error.strerror}"))
+        self.problems.append(
+            Problem(file, 1, 1, f"the folder cannot be read: {error.strerror}", code="file-unreadable")
+        )
 
     def _bytes(self, path: str, at: Mark) -> bytes | None:
         """The first MAX_BYTES + 1 bytes of a regular file, read once.  Any other kind, such as a pipe, is a problem."""
@@ -242,9 +259,11 @@ class _Reading:
                     if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                         self._contents[path] = file.read(MAX_BYTES + 1)
                     else:
-                        self.problems.append(at.problem(f"{shown(path)} is not a regular file"))
+                        self.problems.append(at.problem(f"{shown(path)} is not a regular file", code="file-unreadable"))
             except OSError as error:
-                self.problems.append(at.problem(f"{shown(path)} cannot be read: {error.strerror}"))
+                self.problems.append(
+                    at.problem(f"{shown(path)} cannot be read: {error.strerror}", code="file-unreadable")
+                )
         return self._contents[path]
 
     def _entry(self, document: Document, runner: Document) -> _Entry:
@@ -261,11 +280,15 @@ class _Reading:
         name = document.find(("provider",), str)
         if name is None and isinstance(document.value, dict) and "provider" not in document.value:
             hint = f"add `provider: {next(iter(providers), 'NAME')}`, here or under `defaults` in {RUNNER_YAML}"
-            self.problems.append(document.mark.problem("`provider` is missing", hint))
+            self.problems.append(document.mark.problem("`provider` is missing", hint, code="key-missing"))
         elif name and name not in providers:
             at = document.locate(("provider",))
             self.problems.append(
-                at.problem(f"no provider of {RUNNER_YAML} is named {shown(name)}", nearest(name, providers))
+                at.problem(
+                    f"no provider of {RUNNER_YAML} is named {shown(name)}",
+                    nearest(name, providers),
+                    code="provider-unknown",
+                )
             )
 
     # The files that a document names
@@ -279,15 +302,19 @@ class _Reading:
         try:
             relative = self.grounds.readable(named)
         except ValueError as error:
-            self.problems.append(at.problem(f"{shown(named)} {error}"))
+            self.problems.append(at.problem(f"{shown(named)} {error}", code="path-outside"))
             return None
         if not named.lower().endswith(suffixes):
             self.problems.append(
-                at.problem(f"{shown(named)} is not a kind of file that runner reads", _known(suffixes))
+                at.problem(
+                    f"{shown(named)} is not a kind of file that runner reads", _known(suffixes), code="file-kind"
+                )
             )
             return None
         if not os.path.isfile(self._root / relative):  # noqa: PTH113  never raises
-            self.problems.append(at.problem(f"there is no file {shown(named)}", self._neighbour(relative)))
+            self.problems.append(
+                at.problem(f"there is no file {shown(named)}", self._neighbour(relative), code="file-missing")
+            )
             return None
         self._material.add(folded(relative))
         return relative
@@ -316,12 +343,14 @@ class _Reading:
             if data is None:
                 continue
             if len(data) > MAX_BYTES:
-                self.problems.append(at.problem(f"the file is larger than {MAX_BYTES // 1024**2} MiB"))
+                self.problems.append(
+                    at.problem(f"the file is larger than {MAX_BYTES // 1024**2} MiB", code="document-too-large")
+                )
                 continue
             try:
                 texts[document.find(path, str) or ""] = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
             except UnicodeDecodeError:
-                self.problems.append(at.problem("the file is not UTF-8", "save it as UTF-8"))
+                self.problems.append(at.problem("the file is not UTF-8", "save it as UTF-8", code="file-unreadable"))
         return texts
 
     def _answer_schema(self, document: Document) -> Mapping[str, Any] | None:
@@ -335,7 +364,7 @@ class _Reading:
             with watched(), limited_memory():  # a pattern may take minutes merely to be compiled
                 schema, problem = attempt(answer_schema, data, relative)
         except SecurityError as error:
-            problem = Mark(relative, 1, 1).problem(f"the schema cannot be read: {error}")
+            problem = Mark(relative, 1, 1).problem(f"the schema cannot be read: {error}", code="file-unreadable")
         if problem:
             self.problems.append(problem)
         return schema
@@ -348,8 +377,16 @@ class _Reading:
             at = entry.document.locate(("name",))
             for name in dict.fromkeys([entry.document.find(("name",), str), *(v.name for v in entry.variants)]):
                 if name and (other := first.setdefault(name, at)) != at:
-                    self.problems.append(at.problem(f"the name {shown(name)} is taken", f"it is first at {_at(other)}"))
-                    self.problems.append(other.problem(f"the name {shown(name)} is taken", f"it is again at {_at(at)}"))
+                    self.problems.append(
+                        at.problem(
+                            f"the name {shown(name)} is taken", f"it is first at {_at(other)}", code="name-taken"
+                        )
+                    )
+                    self.problems.append(
+                        other.problem(
+                            f"the name {shown(name)} is taken", f"it is again at {_at(at)}", code="name-taken"
+                        )
+                    )
 
     def _check_chains(self, entries: list[_Entry]) -> None:
         """That every batch whose answers are read is there, and none waits for itself."""
@@ -364,7 +401,7 @@ class _Reading:
                 continue
             cells = [variant.name for variant in matrices.get(read, ())]
             hint = f"it is a matrix: name one of its batches, {_some(cells)}" if cells else nearest(read, reads)
-            self.problems.append(places[name].problem(f"no batch is named {shown(read)}", hint))
+            self.problems.append(places[name].problem(f"no batch is named {shown(read)}", hint, code="chain-invalid"))
         for cycle in cycles(reads):
             path = " → ".join((*cycle, cycle[0]))
             what = (
@@ -372,7 +409,7 @@ class _Reading:
                 if len(cycle) == 1
                 else f"these batches wait for one another: {path}"
             )
-            self.problems.append(places[cycle[0]].problem(what, "let one of them read a file"))
+            self.problems.append(places[cycle[0]].problem(what, "let one of them read a file", code="chain-invalid"))
 
     def _check_outputs(self, entries: list[_Entry]) -> None:
         first: dict[str, tuple[Mark, Variant]] = {}
@@ -383,7 +420,9 @@ class _Reading:
                 try:
                     place = folded(self._output(variant.output))
                 except ValueError as error:
-                    self.problems.append(at.problem(f"the output {shown(variant.output)} {error}"))
+                    self.problems.append(
+                        at.problem(f"the output {shown(variant.output)} {error}", code="output-invalid")
+                    )
                     break
                 before = first.setdefault(place, (at, variant))
                 if before != (at, variant):
@@ -416,12 +455,14 @@ def _same_output(one: tuple[Mark, Variant], other: tuple[Mark, Variant]) -> Iter
     if one[0] == other[0]:  # a matrix, or `defaults`
         names = f"both `{one[1].name}` and `{other[1].name}`"
         yield one[0].problem(
-            f"the output {shown(one[1].output)} is that of {names}", "let it vary, as with `{{ name }}`"
+            f"the output {shown(one[1].output)} is that of {names}",
+            "let it vary, as with `{{ name }}`",
+            code="output-taken",
         )
         return
     for (at, variant), (there, twin) in ((one, other), (other, one)):
         message = f"the output {shown(variant.output)} is also that of `{twin.name}`, at {_at(there)}"
-        yield at.problem(message, "give each its own")
+        yield at.problem(message, "give each its own", code="output-taken")
 
 
 def _open_at_once(path: str, flags: int) -> int:

@@ -329,6 +329,7 @@ def choose(selector: Selector, offers: Iterable[Offer], pinned: str | None = Non
         raise RunnerError(
             f"{len(fitting)} models fit: {_listing(offer.label for offer in fitting)}",
             hint=f"add prefer: {' | '.join(_PREFER)}, name one with id:, or narrow the selector",
+            code="model-ambiguous",
         )
     return fitting[0]
 
@@ -339,12 +340,14 @@ def _cheapest(fitting: Sequence[Offer]) -> Offer:
         raise RunnerError(
             f"no fitting model has a price, so none is the cheapest: {_listing(offer.label for offer in fitting)}",
             hint="name one with id:, or prefer: largest-context | newest",
+            code="model-unpriced",
         )
     currencies = sorted({price.currency for price, _ in priced})
     if len(currencies) > 1:
         raise RunnerError(
             f"prices in {' and '.join(currencies)} cannot be compared, so no model is the cheapest",
             hint="name one with id:, or narrow the selector",
+            code="model-unpriced",
         )
     return min(priced, key=lambda pair: (pair[0].input + pair[0].output, pair[1].id))[1]
 
@@ -368,7 +371,7 @@ _PREFER: Mapping[str, Callable[[Sequence[Offer]], Offer]] = {
 def _none_fits(selector: Selector, offers: Sequence[Offer]) -> RunnerError:
     if not offers:
         hint = "name one with id:, or say under `models` of the provider in runner.yaml what it has"
-        return RunnerError("the provider lists no models", hint=hint)
+        return RunnerError("the provider lists no models", hint=hint, code="model-missing")
     if selector.id is not None:
         named = [offer for offer in offers if selector.id in (offer.id, offer.name)]
         if not named:
@@ -378,13 +381,18 @@ def _none_fits(selector: Selector, offers: Sequence[Offer]) -> RunnerError:
     return RunnerError(
         f"no model fits; nearest: {_listing(nearest)}",
         hint="runner models --spec NAME says of every model why it does not fit",
+        code="model-missing",
     )
 
 
 def _no_such_model(id: str, offers: Sequence[Offer]) -> RunnerError:
     words = sorted({word for offer in offers for word in (offer.id, offer.name) if word})
     near = get_close_matches(id, words, n=3, cutoff=0.5) or words[:3]
-    return RunnerError(f"no model {id}; nearest: {_listing(near)}", hint="runner models lists every model on sale")
+    return RunnerError(
+        f"no model {id}; nearest: {_listing(near)}",
+        hint="runner models lists every model on sale",
+        code="model-missing",
+    )
 
 
 def _listing(items: Iterable[str], most: int = 10) -> str:

@@ -77,11 +77,12 @@ def adopt(world: World, journal: Journal, id: str, remote_id: str) -> Task:
             f"task {id} is {task.phase}: only an interrupted start can be adopted",
             hint="See what there is:",
             commands=["runner state list"],
+            code="task-unfit",
         )
     _check_unclaimed(world, task)
     taken = [other.id for other in journal.state.tasks.values() if other.remote_id == remote_id]
     if taken:
-        raise RunnerError(f"{remote_id} already is task {taken[0]}")
+        raise RunnerError(f"{remote_id} already is task {taken[0]}", code="task-unfit")
     provider = world.providers[task.provider]
     provider.verify(job_of(task), remote_id)
     journal.write(Submitted(id, remote_id, task.staged_at or world.clock.now()))
@@ -92,7 +93,7 @@ def abandon(world: World, journal: Journal, id: str) -> Task:
     """Forget a task: its requests may be sent again.  What the provider made of it is not looked at any more."""
     task = find_task(journal.state, id)
     if task.phase not in (STAGED, OPEN, ENDED):
-        raise RunnerError(f"task {id} is {task.phase}: there is nothing to abandon")
+        raise RunnerError(f"task {id} is {task.phase}: there is nothing to abandon", code="task-unfit")
     _check_unclaimed(world, task)
     journal.write(Abandoned(id))
     return task
@@ -102,7 +103,9 @@ def _check_unclaimed(world: World, task: Task) -> None:
     """Raises RunnerError while another run is at work on the task: it may be starting it this very moment."""
     if is_claimed(world, task):
         raise RunnerError(
-            f"another run is at work on task {task.id}", hint="Wait until it has ended; a claim lasts a minute at most."
+            f"another run is at work on task {task.id}",
+            hint="Wait until it has ended; a claim lasts a minute at most.",
+            code="task-claimed",
         )
 
 
@@ -123,7 +126,10 @@ def find_task(state: State, id: str) -> Task:
     if len(found) != 1:
         what = "no task" if not found else f"{len(found)} tasks"
         raise RunnerError(
-            f"{what} in the state go by {id!r}", hint="See what there is:", commands=["runner state list"]
+            f"{what} in the state go by {id!r}",
+            hint="See what there is:",
+            commands=["runner state list"],
+            code="task-unknown",
         )
     return found[0]
 
@@ -136,12 +142,16 @@ def push(world: World, document: bytes, *, force: bool) -> State:
     if not force and held.lineage not in (None, pushed.lineage):
         raise StateConflict(
             f"the state is of lineage {held.lineage}, the file of {pushed.lineage}: they are not the same state",
-            hint="With --force the file replaces it all the same.",
+            hint="Nothing was written.  Keep the state that is there; then, if the file is to replace it all the same:",
+            commands=["runner state pull > kept.json", "runner state push --force FILE"],
+            code="state-differs",
         )
     if not force and pushed.serial < held.serial:
         raise StateConflict(
             f"the file's serial {pushed.serial} is older than the state's {held.serial}",
-            hint="With --force the file replaces it all the same.",
+            hint="Nothing was written.  Keep the state that is there; then, if the file is to replace it all the same:",
+            commands=["runner state pull > kept.json", "runner state push --force FILE"],
+            code="state-differs",
         )
     written = replace(pushed, serial=max(pushed.serial, held.serial) + 1, writer=world.unique())
     try:
@@ -158,24 +168,29 @@ def migrate(world: World, source: Store, *, force: bool) -> tuple[State, int]:
     """
     document = source.read()
     if document is None:
-        raise RunnerError("there is no state to be moved", hint="Name the store that `state:` named before.")
+        raise RunnerError(
+            "there is no state to be moved", hint="Name the store that `state:` named before.", code="state-missing"
+        )
     moved, current = load(document), world.store.read()
     held = _held(current, force=force)
     if not force and held.lineage not in (None, moved.lineage):
         raise StateConflict(
             f"there is another state already, of lineage {held.lineage}: the one to be moved is of {moved.lineage}",
             hint="With --force it is replaced all the same.",
+            code="state-differs",
         )
     if not force and held.lineage is not None and held.serial > moved.serial:
         raise StateConflict(
             f"the state is there already, at serial {held.serial}; the one to be moved is at {moved.serial}",
             hint="With --force it is replaced all the same.",
+            code="state-differs",
         )
     asked = sorted({task.batch for task in moved.tasks.values() if task.on_its_way and needs_us(world, task.provider)})
     if asked and not force:
         raise RunnerError(
             f"questions of {', '.join(asked)} are asked from this machine, and their answers would stay behind",
             hint="Let them end with the old store first: runner apply --yes --wait.",
+            code="queue-elsewhere",
         )
     names = moved.blobs
     for count, name in enumerate(names, start=1):

@@ -116,6 +116,22 @@ class Outcome:
         """Specs that have rows whose answers are still to come."""
         return sorted(name for name, counts in self.rows.items() if counts.pending and name not in self.suspended)
 
+    @property
+    def on_their_way(self) -> list[str]:
+        """Those of them of which something was sent, or will be by the same command."""
+        held = {
+            change.spec
+            for change, outcome in zip(self.changes, self.outcomes, strict=True)
+            if change.action is Action.SUBMIT and outcome in ("refused", "skipped")
+            if change.spec in self.rows and self.rows[change.spec].pending <= change.requests
+        }
+        return [name for name in self.awaited if name not in held]
+
+    @property
+    def unanswered(self) -> list[str]:
+        """Specs that are through, with rows that have no good answer."""
+        return sorted(name for name, rows in self.rows.items() if (rows.failed or rows.missing) and not rows.pending)
+
     def to_json(self) -> dict[str, Any]:
         """The plan it began with, changes that arose appended, an outcome for each, and rows by spec."""
         document = self.plan.to_json()

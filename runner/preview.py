@@ -40,7 +40,9 @@ def listed(world: World, provider: str | None) -> list[Listed]:
     """Offers of one provider, or of all.  Raises RunnerError."""
     if provider is not None and provider not in world.providers:
         raise RunnerError(
-            f"runner.yaml names no provider {provider!r}", hint=f"It names: {', '.join(sorted(world.providers))}"
+            f"runner.yaml names no provider {provider!r}",
+            hint=f"It names: {', '.join(sorted(world.providers))}",
+            code="provider-unknown",
         )
     names = [provider] if provider else sorted(world.providers)
     offers = Offers(world, offline=False)

@@ -14,6 +14,7 @@ from operator import itemgetter
 from typing import Any
 
 from jinja2 import nodes
+from jinja2.exceptions import SecurityError
 
 from runner.bounds import MAX_TEXT, AbsentError, text_of
 from runner.errors import InvalidDocuments, Problem, RunnerError
@@ -29,6 +30,7 @@ _METHODS = {
     "keys": "for the keys of a mapping, write {{ value|list }}",
     "get": "for a key that may be missing, write {{ value.key|default('') }}",
 }
+_MAY_BE_MISSING = "name one that is there; for one that some rows lack, write {{ row.NAME|default('') }}"
 _URL = re.compile(r"(https?://|data:)", re.IGNORECASE)
 
 
@@ -45,14 +47,20 @@ class Filler:
     def failure(self, error: Exception, whose: str, row: Row) -> RunnerError:
         """What ``error`` means to the template's author.  ``whose``: of which row, or of which spec."""
         if isinstance(error, RunnerError):
-            return RunnerError(f"{whose}: {error.message}", where=str(self._place(error)), hint=error.hint)
+            return RunnerError(
+                f"{whose}: {error.message}", where=str(self._place(error)), hint=error.hint, code=error.code
+            )
         message, hint = short(error, 500) or type(error).__name__, ""
+        code = "template-failed"
+        if isinstance(error, SecurityError):
+            code, hint = "template-runaway", "compute it before, and write it into a column of the input"
         if isinstance(error, AbsentError) and isinstance(error.of, dict):
             what = "column" if error.of is row else "key"
+            code = "column-missing" if error.of is row else code
             message = f"there is no {what} {_shown(error.name)} among {_some(error.of)}"
             if isinstance(error.name, str):
-                hint = _METHODS.get(error.name) or nearest(error.name, error.of)
-        return RunnerError(f"{whose}: {message}", where=str(self._place(error)), hint=hint)
+                hint = _METHODS.get(error.name) or nearest(error.name, error.of) or _MAY_BE_MISSING
+        return RunnerError(f"{whose}: {message}", where=str(self._place(error)), hint=hint, code=code)
 
     def _place(self, error: Exception) -> Place:
         sources = {source.name: source for source in self.sources}
@@ -112,7 +120,9 @@ class Prompt:
                 text = filler.fill(row)
                 size += len(text) if text.isascii() else _bytes(text)
                 if size > MAX_TEXT:
-                    raise RunnerError(f"the row's texts are longer than {MAX_TEXT // 10**6} MB")
+                    raise RunnerError(
+                        f"the row's texts are longer than {MAX_TEXT // 10**6} MB", code="template-runaway"
+                    )
                 texts.append(_address(text, self._image) if filler.image else text)
         except Exception as error:
             failed = self._fillers[len(texts)]
@@ -199,7 +209,7 @@ _WHERE = "where"
 
 
 def _no_files(name: str) -> str:
-    raise RunnerError(f"an expression cannot refer to {name!r}")
+    raise RunnerError(f"an expression cannot refer to {name!r}", code="template-invalid")
 
 
 def _templates(spec: Spec) -> list[tuple[str, str, Template]]:
@@ -342,14 +352,20 @@ def _bytes(text: str) -> int:
     except UnicodeEncodeError as error:
         half = f"U+{ord(text[error.start]):04X}"
         raise RunnerError(
-            f"the text holds {half}, half of a character, which is no Unicode", hint="mend the row"
+            f"the text holds {half}, half of a character, which is no Unicode",
+            hint="mend the row",
+            code="input-invalid",
         ) from None
 
 
 def _address(text: str, image: Callable[[str], str]) -> str:
     text = text.strip()
     if not text:
-        raise RunnerError("an image has no address", hint="give an http, https or data URL, or a path in the project")
+        raise RunnerError(
+            "an image has no address",
+            hint="give an http, https or data URL, or a path in the project",
+            code="image-invalid",
+        )
     return text if _URL.match(text) else image(text)
 
 

@@ -115,4 +115,5 @@ def _unwritable(path: str, error: OSError) -> RunnerError:
     return RunnerError(
         f"the output {path} cannot be written: {error.strerror or error}",
         hint="The answers are kept; mend the cause and apply again.",
+        code="disk-refused",
     )

@@ -63,11 +63,12 @@ class Reader:
             hint = (
                 f"The state remembers: {there}" if there else "One is written whenever all of its rows have been sent."
             )
-            raise RunnerError(f"{name} has no revision {number}", hint=hint)
+            raise RunnerError(f"{name} has no revision {number}", hint=hint, code="revision-unreadable")
         if not found.blob:
             raise RunnerError(
                 f"revision {number} of {name} cannot be read: how it asked was not kept",
                 hint="The next ones are, unless runner.yaml has `blobs: {prompts: drop}`.",
+                code="revision-unreadable",
             )
         try:
             return read(self._world.store.get(found.blob))
@@ -75,6 +76,7 @@ class Reader:
             raise RunnerError(
                 f"revision {number} of {name} cannot be read: the blob {found.blob} is not one of this version",
                 hint="Use a runner at least as new as the one that wrote it.",
+                code="revision-unreadable",
             ) from None
 
     def _as_in(self, name: str, number: int) -> Resolved:
@@ -101,11 +103,11 @@ class Reader:
     def _spec(self, name: str) -> Spec:
         if name not in self._specs:
             names = ", ".join(sorted(self._specs)[:20]) or "none"
-            raise RunnerError(f"no spec is named {name!r}", hint=f"The specs are: {names}")
+            raise RunnerError(f"no spec is named {name!r}", hint=f"The specs are: {names}", code="spec-unknown")
         return self._specs[name]
 
 
 def _kept_template(templates: Mapping[str, str], name: str) -> str:
     if name not in templates:
-        raise RunnerError(f"the template {name} was not kept")
+        raise RunnerError(f"the template {name} was not kept", code="revision-unreadable")
     return templates[name]

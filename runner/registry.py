@@ -42,7 +42,9 @@ def build(
 
     if config.type not in FAMILIES:
         known = ", ".join(sorted(FAMILIES))
-        raise RunnerError(f"provider {config.name}: there is no type {config.type}; there are {known}")
+        raise RunnerError(
+            f"provider {config.name}: there is no type {config.type}; there are {known}", code="provider-unknown"
+        )
     module, _, function = FAMILIES[config.type].partition(":")
     make = getattr(import_module(f"runner.providers.{module}"), function)
     provider: Provider = make(config, Hands(http, secret, simulator_url, folder))

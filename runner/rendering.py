@@ -50,6 +50,7 @@ def changed(spec: Spec) -> RunnerError:
         f"{spec.input.named} or a template changed while {spec.name} was being worked on",
         where=str(spec.at("input")),
         hint="Run the same command again: it goes on with the rows as they are now.",
+        code="input-changed",
     )
 
 
@@ -61,7 +62,7 @@ def compile_in(grounds: Grounds, spec: Spec) -> Prompt:
 def inexpressible(spec: Spec, error: ValueError) -> RunnerError:
     """What a provider's no to a question means to the spec's author."""
     key = "prompt" if spec.embed is None else "embed"
-    return RunnerError(str(error), where=str(spec.at(key)), hint=getattr(error, "hint", ""))
+    return RunnerError(str(error), where=str(spec.at(key)), hint=getattr(error, "hint", ""), code="prompt-unfit")
 
 
 class Rendering:

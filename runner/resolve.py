@@ -112,7 +112,7 @@ class Offers:
 
     def _ask(self, provider: Provider) -> Catalogue | RunnerError:
         if self._offline and not provider.traits.lists_offline:
-            return RunnerError("offers are not asked for offline")
+            return RunnerError("offers are not asked for offline", code="model-missing")
         try:
             return provider.offers().with_facts(self._world.project.providers[provider.name].models)
         except RunnerError as error:
@@ -167,7 +167,7 @@ def together(errors: Sequence[RunnerError]) -> RunnerError:
         return InvalidDocuments(problems)
     lines = [f"{problem.where}: {problem.message}" for problem in problems]
     lines += [f"{error.where}: {error.message}" if error.where else error.message for error in others]
-    merged = RunnerError("\n".join(lines), hint=others[0].hint, commands=others[0].commands)
+    merged = RunnerError("\n".join(lines), hint=others[0].hint, commands=others[0].commands, code=others[0].code)
     merged.exit_code = max(error.exit_code for error in others)
     return merged
 
@@ -279,13 +279,16 @@ def _resolve(
     try:
         shards = [shard.digest for shard in cut(look.run(ledger), shard_limits(world, spec))]
     except TooLarge as error:
-        raise RunnerError(f"in {spec.input.named}: {error}", where=str(spec.at("input"))) from None
+        raise RunnerError(
+            f"in {spec.input.named}: {error}", where=str(spec.at("input")), code="row-too-large"
+        ) from None
     if not look.rows and not options.no_rows and not spec.input.batch:
         raise RunnerError(
             f"the input {spec.input.path} has no rows" + (" that `where` keeps" if spec.input.where else ""),
             where=str(spec.at("input")),
             hint="Fill the file, or remove the spec; or, if it is meant to be empty:",
             commands=["runner apply --allow no_rows=1"],
+            code="input-empty",
         )
     needs = _needs(state, look.needs, covered.needs if covered and key and covered.key == key else ())
     demand = Demand(
@@ -497,10 +500,13 @@ def _encoding(spec: Spec, provider: Provider, offer: Offer | None, prompt: Promp
 
 def _check_expressible(spec: Spec, offer: Offer) -> None:
     kinds = {part.kind for message in spec.messages for part in message.parts}
-    found = [Problem(*_at(spec, "parameters"), text) for text in parameter_problems(offer, spec.parameters)]
-    found += [Problem(*_at(spec, "messages"), text) for text in modality_problems(offer, kinds)]
+    found = [
+        Problem(*_at(spec, "parameters"), text, code="prompt-unfit")
+        for text in parameter_problems(offer, spec.parameters)
+    ]
+    found += [Problem(*_at(spec, "messages"), text, code="prompt-unfit") for text in modality_problems(offer, kinds)]
     if found:
-        raise together([RunnerError(problem.message, where=problem.where) for problem in found])
+        raise together([RunnerError(problem.message, where=problem.where, code=problem.code) for problem in found])
 
 
 def _at(spec: Spec, key: str) -> tuple[str, int, int]:
@@ -529,4 +535,6 @@ def _surely_longer(text: str, size: int, limit: int) -> bool:
 
 def _row_error(rendering: Rendering, number: int, what: str) -> RunnerError:
     spec = rendering.batch.spec
-    return RunnerError(f"row {number:,} of {spec.input.named}: {what}", where=str(spec.at("prompt")))
+    return RunnerError(
+        f"row {number:,} of {spec.input.named}: {what}", where=str(spec.at("prompt")), code="row-too-large"
+    )

@@ -29,7 +29,7 @@ from jinja2.compiler import CodeGenerator, Frame
 from jinja2.environment import TemplateModule
 from jinja2.exceptions import SecurityError, TemplateNotFound
 from jinja2.runtime import BlockReference, Context, LoopContext, Macro, TemplateReference
-from jinja2.sandbox import ImmutableSandboxedEnvironment, safe_range
+from jinja2.sandbox import MAX_RANGE, ImmutableSandboxedEnvironment, safe_range
 from jinja2.utils import Namespace
 
 from runner import bounds
@@ -131,7 +131,14 @@ def _dict(**values: Any) -> dict[str, Any]:
     return values
 
 
-_FUNCTIONS: Mapping[str, Callable[..., Any]] = {"namespace": _namespace, "dict": _dict, "range": safe_range}
+def _range(*bounds: int) -> range:
+    try:
+        return safe_range(*bounds)
+    except OverflowError:
+        refuse(f"a range has more than {MAX_RANGE:,} numbers")
+
+
+_FUNCTIONS: Mapping[str, Callable[..., Any]] = {"namespace": _namespace, "dict": _dict, "range": _range}
 FUNCTIONS = frozenset(_FUNCTIONS)
 """The functions that every template knows."""
 

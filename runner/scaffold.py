@@ -44,6 +44,7 @@ def choice_named(name: str) -> Choice | None:
         raise RunnerError(
             f"there is no provider {name!r} to begin with",
             hint=hint or f"There are {', '.join([SIMULATOR, *CHOICES])}.",
+            code="init-answer",
         )
     return CHOICES[name]
 
@@ -70,9 +71,9 @@ def _first_rows(file: Path) -> list[dict[str, Any]]:
         with closing(read(grounds, file.name)) as rows:
             found = list(islice(rows, FIRST_ROWS))
     except RunnerError as error:
-        raise RunnerError(error.message, where=error.where, hint=_of_a_file(error.hint)) from None
+        raise RunnerError(error.message, where=error.where, hint=_of_a_file(error.hint), code=error.code) from None
     if not found:
-        raise RunnerError(f"{file} has no rows", hint="Give a file with one row at least.")
+        raise RunnerError(f"{file} has no rows", hint="Give a file with one row at least.", code="input-empty")
     return found
 
 
@@ -110,7 +111,9 @@ def checked_name(name: str) -> str:
     """Raises RunnerError for what can be no spec's name."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", name):
         raise RunnerError(
-            f"{name!r} cannot be a spec's name: lower-case letters, digits and dashes, at most 63", hint=name_for(name)
+            f"{name!r} cannot be a spec's name: lower-case letters, digits and dashes, at most 63",
+            hint=name_for(name),
+            code="init-answer",
         )
     return name
 
@@ -133,6 +136,7 @@ def new_project(
         raise RunnerError(
             f"workflows lie at the root of a repository, and this folder is its {place}",
             hint="Make the project without --github, and copy the workflows with `directory: PLACE`: docs/gitops.md",
+            code="init-answer",
         )
     files: dict[str, Source] = {**project_files(wishes), **more}
     files |= {f"schemas/{kind}.schema.json": schema_text(kind) for kind in ("batch", "project")}
@@ -149,6 +153,7 @@ def _stay_out_of_specs(folder: Path) -> None:
             raise RunnerError(
                 f"{folder} lies among the specs of the project in {root}, which would read its files",
                 hint="Make the project elsewhere, or add a spec to that one.",
+                code="init-answer",
             )
 
 
@@ -181,6 +186,7 @@ def write_project(folder: Path, files: Mapping[str, Source]) -> Iterator[str]:
             f"{folder / in_the_way[0]} is there already",
             hint="Nothing was written.  The project goes on with:" if project else "Nothing was written.",
             commands=["runner plan"] if project else (),
+            code="project-exists",
         )
     made: list[Path] = []
     try:

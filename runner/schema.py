@@ -124,19 +124,24 @@ class _Explained:
             yield at.problem(
                 "a secret is never written here, only where it is found",
                 f"write `{secret}: {{env: NAME}}` or `{secret}: {{file: PATH}}`",
+                code="secret-literal",
             )
         elif error.validator in ("anyOf", "oneOf"):
             yield from self._branches(error, path)
         elif "propertyNames" in error.absolute_schema_path:
             at = self.document.locate((*path, str(error.instance)), key=True)
-            yield at.problem(f"the key {shown(error.instance)} is not {schema['title']}")
+            yield at.problem(f"the key {shown(error.instance)} is not {schema['title']}", code="value-invalid")
         elif error.validator == "additionalProperties":
             yield from self._unknown_keys(error, path)
         elif error.validator == "required":
             at = self.document.locate(path)
             for key in error.validator_value:
                 if key not in error.instance:
-                    yield at.problem(f"`{key}` is missing", _example(key, schema.get("properties", {}).get(key, {})))
+                    yield at.problem(
+                        f"`{key}` is missing",
+                        _example(key, schema.get("properties", {}).get(key, {})),
+                        code="key-missing",
+                    )
         else:
             yield self._value(error, self.document.locate(path))
 
@@ -146,7 +151,11 @@ class _Explained:
         for key in islice(unknown, MAX_PROBLEMS):
             hint = self.hints.get(key, "") if not path else ""
             at = self.document.locate((*path, key), key=True)
-            yield at.problem(f"unknown key {shown(key)}", hint or nearest(key, known.keys() - error.instance.keys()))
+            yield at.problem(
+                f"unknown key {shown(key)}",
+                hint or nearest(key, known.keys() - error.instance.keys()),
+                code="key-unknown",
+            )
 
     def _branches(self, error: _Error, path: _Path) -> Iterator[Problem]:
         """What is wrong with the alternative that was meant: the one whose type fits, with the fewest errors."""
@@ -159,7 +168,7 @@ class _Explained:
             one_of = f"one of {_listed(names)}"
             at = self.document.locate((*path, there[-1]), key=True) if there else self.document.locate(path)
             but = f", not {_listed(there, 'and')} together" if there else ""
-            yield at.problem(f"exactly {one_of} is needed{but}", "" if there else f"add {one_of}")
+            yield at.problem(f"exactly {one_of} is needed{but}", "" if there else f"add {one_of}", code="key-missing")
             return
         errors: dict[int, list[_Error]] = {}
         for inner in error.context or ():
@@ -171,7 +180,9 @@ class _Explained:
             return
         types = [_TYPES[branch["type"]] for branch in branches]
         expected = error.schema.get("title") or " or ".join(types)
-        yield self.document.locate(path).problem(f"expected {expected}, got {shown(error.instance)}")
+        yield self.document.locate(path).problem(
+            f"expected {expected}, got {shown(error.instance)}", code="value-invalid"
+        )
 
     def _value(self, error: _Error, at: Mark) -> Problem:
         """A value that is not what its schema says."""
@@ -179,23 +190,25 @@ class _Explained:
         value = error.instance
         if error.validator == "enum":
             hint = nearest(value, schema["enum"]) if isinstance(value, str) else ""
-            return at.problem(f"{shown(value)} is not one of {_listed(schema['enum'])}", hint)
+            return at.problem(f"{shown(value)} is not one of {_listed(schema['enum'])}", hint, code="value-invalid")
         got = shown(value, quoted=error.validator in ("const", "type"))
         if error.validator == "const":
-            return at.problem(f"expected `{schema['const']}`, got {got}")
+            return at.problem(f"expected `{schema['const']}`, got {got}", code="value-invalid")
         if "errorMessage" in schema:
-            return at.problem(schema["errorMessage"], _examples(schema))
+            return at.problem(schema["errorMessage"], _examples(schema), code="value-invalid")
         if error.validator in ("minLength", "minItems", "minProperties"):
-            return at.problem("must not be empty", _examples(schema))
+            return at.problem("must not be empty", _examples(schema), code="value-invalid")
         if error.validator == "maxLength":
-            return at.problem(f"longer than {schema['maxLength']} characters")
+            return at.problem(f"longer than {schema['maxLength']} characters", code="value-invalid")
         if error.validator in _BOUNDS:
-            return at.problem(f"{shown(value)} has to be {_BOUNDS[error.validator]} {error.validator_value}")
+            return at.problem(
+                f"{shown(value)} has to be {_BOUNDS[error.validator]} {error.validator_value}", code="value-invalid"
+            )
         types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
         expected = schema.get("title") or " or ".join(_TYPES[name] for name in types)
         quote = "string" in types and error.validator == "type" and not isinstance(value, dict | list | None)
         hint = f'write it in quotes: "{json.dumps(value)}"' if quote and "pattern" not in schema else _examples(schema)
-        return at.problem(f"expected {expected}, got {got}", hint)
+        return at.problem(f"expected {expected}, got {got}", hint, code="value-invalid")
 
 
 def _wrong_type(error: _Error) -> bool:
@@ -248,29 +261,37 @@ def answer_schema(data: bytes, file: str) -> tuple[dict[str, Any] | None, Proble
 
     whole = Mark(file, 1, 1)
     if len(data) > MAX_ANSWER_SCHEMA:
-        return None, whole.problem(f"the schema is larger than {MAX_ANSWER_SCHEMA // 1024} KiB")
+        return None, whole.problem(f"the schema is larger than {MAX_ANSWER_SCHEMA // 1024} KiB", code="schema-invalid")
     try:
         schema = json.loads(data.decode("utf-8-sig"), parse_constant=_refuse_constant)
         if not isinstance(schema, dict):
-            return None, whole.problem(f"expected a JSON Schema, got {shown(schema)}", 'such as {"type": "object"}')
+            return None, whole.problem(
+                f"expected a JSON Schema, got {shown(schema)}", 'such as {"type": "object"}', code="schema-invalid"
+            )
         _follow_references(schema)
         Draft202012Validator.check_schema(schema)
         anything: tuple[Any, ...] = ({}, [], "", 0, None)
         for instance in anything:  # one that refers to itself at once has no end for any of them
             answer_validator(schema).is_valid(instance)
     except json.JSONDecodeError as error:
-        return None, Mark(file, error.lineno, error.colno).problem(f"not valid JSON: {error.msg}")
+        return None, Mark(file, error.lineno, error.colno).problem(
+            f"not valid JSON: {error.msg}", code="schema-invalid"
+        )
     except SchemaError as error:
         path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.absolute_path)
-        return None, whole.problem(f"not a valid JSON Schema, at ${path}: {shown(error.message)}")
+        return None, whole.problem(
+            f"not a valid JSON Schema, at ${path}: {shown(error.message)}", code="schema-invalid"
+        )
     except (RecursionError, OverflowError):
-        return None, whole.problem("the schema is nested or refers to itself without end")
+        return None, whole.problem("the schema is nested or refers to itself without end", code="schema-invalid")
     except Unresolvable:
         return None, whole.problem(
-            "a reference leads nowhere from where it stands", "leave out `$id` and `$schema` inside"
+            "a reference leads nowhere from where it stands",
+            "leave out `$id` and `$schema` inside",
+            code="schema-invalid",
         )
     except ValueError as error:
-        return None, whole.problem(str(error))
+        return None, whole.problem(str(error), code="schema-invalid")
     return schema, None
 
 

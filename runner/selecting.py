@@ -28,7 +28,11 @@ def check_columns(columns: Sequence[str]) -> None:
     unknown = [column for column in columns if column.partition(".")[0] not in known]
     if unknown or not columns:
         what = f"no line has the column {', '.join(map(repr, unknown))}" if unknown else "no column is named"
-        raise RunnerError(what, hint=f"The columns are: {', '.join(known)}; below them, such as `input.question`.")
+        raise RunnerError(
+            what,
+            hint=f"The columns are: {', '.join(known)}; below them, such as `input.question`.",
+            code="column-missing",
+        )
 
 
 def needs_bodies(columns: Sequence[str]) -> bool:

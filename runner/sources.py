@@ -86,9 +86,9 @@ class Source:
         """The place of one of the template's lines, which count from 1."""
         return Place(self.place.file, self.place.line + line - 1, self.place.column if line == 1 else 1)
 
-    def problem(self, line: int, message: str, hint: str = "") -> Problem:
+    def problem(self, line: int, message: str, hint: str = "", *, code: str = "") -> Problem:
         at = self.at(line)
-        return Problem(at.file, at.line, at.column, message, hint)
+        return Problem(at.file, at.line, at.column, message, hint, code)
 
 
 class Sources:
@@ -145,10 +145,10 @@ class Sources:
     def _follow(self, source: Source, line: int, used: str) -> None:
         try:
             if len(self.by_name) >= MAX_SOURCES:
-                raise RunnerError(f"more than {MAX_SOURCES} templates refer to one another")
+                raise RunnerError(f"more than {MAX_SOURCES} templates refer to one another", code="template-invalid")
             text = self._load(used)
         except RunnerError as error:
-            self.problems.append(source.problem(line, error.message, error.hint))
+            self.problems.append(source.problem(line, error.message, error.hint, code=error.code))
         else:
             self._add(used, text, Place(used))
 
@@ -159,7 +159,7 @@ def _problems_of(source: Source, spec: Spec, defined: frozenset[str], variables:
     try:
         attempt(lambda: found.extend(islice(_problems(source, spec, defined, variables), MAX_PROBLEMS)), worth=_WORTH)
     except SecurityError as error:
-        found.append(source.problem(1, _unreadable(error)))
+        found.append(source.problem(1, _unreadable(error), code="template-invalid"))
     return found
 
 
@@ -170,16 +170,18 @@ def _unreadable(error: Exception) -> str:
 
 def _problems(source: Source, spec: Spec, defined: frozenset[str], variables: frozenset[str]) -> Iterator[Problem]:
     for finding in source.compiled.findings:
-        yield source.problem(*finding)
+        yield source.problem(*finding, code="template-invalid")
     for line, name in source.compiled.vars:
         if name not in spec.vars:
-            yield source.problem(line, f"`vars` has no {short(name)!r}", nearest(name, spec.vars))
+            yield source.problem(
+                line, f"`vars` has no {short(name)!r}", nearest(name, spec.vars), code="template-invalid"
+            )
     for line, name in source.compiled.names:
         if name not in defined and name not in variables:
             hint = f"a column is written row.{short(name)}, a variable vars.{short(name)}"
             *most, last = (known for known in _ORDER if known in variables)
             what = f"a template does not know {short(name)!r}, only {', '.join(most)} and {last}"
-            yield source.problem(line, what, hint)
+            yield source.problem(line, what, hint, code="template-invalid")
 
 
 @lru_cache(maxsize=16)

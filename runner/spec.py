@@ -197,13 +197,19 @@ def examine(document: Document) -> Iterator[Problem]:
         for key in document.find(path, dict) or {}:
             if key in _TAKEN:
                 at = document.locate((*path, key), key=True)
-                yield at.problem(f"`{key}` may not be set in `{'.'.join(path)}`", _TAKEN[key])
+                yield at.problem(
+                    f"`{key}` may not be set in `{'.'.join(path)}`", _TAKEN[key], code="parameter-reserved"
+                )
     if document.node(("embed",)):
         yield from _examine_embedding(document)
     most, give_up = (_seconds(document, key) for key in ("max", "give_up"))
     if most and give_up and give_up < most:
         at = document.locate(("wait", "give_up"))
-        yield at.problem("`wait.give_up` is shorter than `wait.max`", "give up no sooner than the provider does")
+        yield at.problem(
+            "`wait.give_up` is shorter than `wait.max`",
+            "give up no sooner than the provider does",
+            code="value-invalid",
+        )
     yield from _examine_checks(document)
 
 
@@ -215,15 +221,21 @@ def _examine_checks(document: Document) -> Iterator[Problem]:
         if "min" in check and "expression" not in check and any(kind in check for kind in KINDS):
             at = document.locate(("checks", index, "min"), key=True)
             yield at.problem(
-                "`min` beside a check is the share of an `expression`", "write it inside, `schema: {min: …}`"
+                "`min` beside a check is the share of an `expression`",
+                "write it inside, `schema: {min: …}`",
+                code="value-invalid",
             )
         if "schema" in check and document.node(("response", "schema")) is None:
             at = document.locate(("checks", index, "schema"), key=True)
-            yield at.problem("there is no `response.schema` that answers could fit", "add `response: {schema: FILE}`")
+            yield at.problem(
+                "there is no `response.schema` that answers could fit",
+                "add `response: {schema: FILE}`",
+                code="value-invalid",
+            )
         name = check.get("name")
         if isinstance(name, str) and name in names:
             at = document.locate(("checks", index, "name"))
-            yield at.problem(f"two checks are named `{name[:63]}`", "give each its own name")
+            yield at.problem(f"two checks are named `{name[:63]}`", "give each its own name", code="value-invalid")
         names |= {name} if isinstance(name, str) else set()
 
 
@@ -231,14 +243,24 @@ def _examine_embedding(document: Document) -> Iterator[Problem]:
     """Keys that ask of an answer what a vector cannot be."""
     if document.node(("response",)):
         at = document.locate(("response",), key=True)
-        yield at.problem("`response` cannot stand beside `embed`, whose answer is a vector", "take `response` out")
+        yield at.problem(
+            "`response` cannot stand beside `embed`, whose answer is a vector",
+            "take `response` out",
+            code="value-invalid",
+        )
     samples = document.find(("samples",), int)
     if samples is not None and samples > 1:
         at = document.locate(("samples",))
-        yield at.problem("`samples` cannot be more than 1 beside `embed`", "a text has one vector: take `samples` out")
+        yield at.problem(
+            "`samples` cannot be more than 1 beside `embed`",
+            "a text has one vector: take `samples` out",
+            code="value-invalid",
+        )
     for key in {"input", "prompt"} & (document.find(("parameters",), dict) or {}).keys():
         at = document.locate(("parameters", key), key=True)
-        yield at.problem(f"`{key}` may not be set in `parameters`", "what is embedded stands in `embed`")
+        yield at.problem(
+            f"`{key}` may not be set in `parameters`", "what is embedded stands in `embed`", code="parameter-reserved"
+        )
 
 
 def _seconds(document: Document, key: str) -> int | None:
@@ -260,12 +282,20 @@ def variants(document: Document) -> tuple[list[Variant], list[Problem]]:
     at = document.locate(("matrix",), key=True)
     if math.prod(map(len, matrix.values())) > MAX_COMBINATIONS:
         return [], [
-            at.problem(f"the matrix has more than {MAX_COMBINATIONS:,} combinations", "split it into several specs")
+            at.problem(
+                f"the matrix has more than {MAX_COMBINATIONS:,} combinations",
+                "split it into several specs",
+                code="matrix-invalid",
+            )
         ]
     if matrix and "{" not in source:
         where = document.locate(("output", "path"))
         return [], [
-            where.problem("with a matrix, a fixed `output.path` is one file for many batches", "add `{{ name }}`")
+            where.problem(
+                "with a matrix, a fixed `output.path` is one file for many batches",
+                "add `{{ name }}`",
+                code="output-invalid",
+            )
         ]
     found: dict[str, Variant] = {}
     for values in itertools.product(*matrix.values()):
@@ -276,11 +306,15 @@ def variants(document: Document) -> tuple[list[Variant], list[Problem]]:
         try:
             output = _rendered(source, combined, all_vars)
         except ValueError as error:
-            return [], [document.locate(("output", "path")).problem(f"`output.path`: {error}", _FILLED)]
+            return [], [
+                document.locate(("output", "path")).problem(f"`output.path`: {error}", _FILLED, code="output-invalid")
+            ]
         try:
             reads = _rendered(document.find(("input", "batch"), str) or "", combined, all_vars)
         except ValueError as error:
-            return [], [document.locate(("input", "batch")).problem(f"`input.batch`: {error}", _FILLED)]
+            return [], [
+                document.locate(("input", "batch")).problem(f"`input.batch`: {error}", _FILLED, code="value-invalid")
+            ]
         found[combined] = Variant(combined, all_vars, posixpath.normpath(output), reads)
     return list(found.values()), []
 
@@ -297,11 +331,15 @@ def _slug(value: str | float | bool) -> str:
 def _misnamed(name: str, others: Mapping[str, Variant], matrix: Mark) -> Problem | None:
     if not NAME.fullmatch(name):
         return matrix.problem(
-            f"the matrix makes the name `{name[:80]}`, longer than 63 characters", "shorten the values"
+            f"the matrix makes the name `{name[:80]}`, longer than 63 characters",
+            "shorten the values",
+            code="matrix-invalid",
         )
     if name in others:
         return matrix.problem(
-            f"two combinations of the matrix are named `{name}`", "let the values differ in letters or digits"
+            f"two combinations of the matrix are named `{name}`",
+            "let the values differ in letters or digits",
+            code="matrix-invalid",
         )
     return None
 

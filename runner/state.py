@@ -508,6 +508,22 @@ UPGRADES: list[Callable[[dict[str, Any]], dict[str, Any]]] = []
 class Unreadable(RunnerError):
     """The state document is not one that this version can read."""
 
+    code = "state-damaged"
+
+
+_RESTORE = (
+    "Nothing was done.  Keep it, and put a sound one in its place: from a backup, or a version that its store keeps."
+)
+
+
+def _why(error: Exception) -> str:
+    """What is wrong with the document's text: where it stops making sense, or which key is to blame."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"it is no JSON from line {error.lineno}, column {error.colno} on"
+    if isinstance(error, KeyError):
+        return f"it has no {error}"
+    return f"{type(error).__name__}: {error}"
+
 
 def dump(state: State) -> bytes:
     """The document, one line per batch and task, keys in a fixed order: small diffs, and quick to write."""
@@ -532,11 +548,13 @@ def load(data: bytes) -> State:
         document = json.loads(data)
         format = document["format"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise Unreadable(f"the state document cannot be read: {type(error).__name__}: {error}") from None
+        raise Unreadable(f"the state document cannot be read: {_why(error)}", hint=_RESTORE) from None
     if type(format) is not int or not 1 <= format <= FORMAT:
         raise Unreadable(
             f"the state document has format {format!r}; this runner reads formats 1 to {FORMAT}",
-            hint="Use a runner at least as new as the one that wrote it.",
+            hint="Nothing was done.  Use a runner at least as new as the one that wrote it:",
+            commands=["pip install --upgrade batch-runner"],
+            code="state-newer",
         )
     for upgrade in UPGRADES[format - 1 :]:
         document = upgrade(document)
@@ -550,12 +568,12 @@ def load(data: bytes) -> State:
             lifts=tuple(Lift(**data) for data in document.get("lifts", ())),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise Unreadable(f"the state document is damaged: {type(error).__name__}: {error}") from None
+        raise Unreadable(f"the state document is damaged: {_why(error)}", hint=_RESTORE) from None
     where = misfit(state, State) or next(
         (f"tasks.{task.id}.{task.oddity}" for task in state.tasks.values() if task.oddity), None
     )
     if where is not None:
-        raise Unreadable(f"the state document is damaged: {where.lstrip('.')} is not what belongs there")
+        raise Unreadable(f"the state document is damaged: {where.lstrip('.')} is not what belongs there", hint=_RESTORE)
     return state
 
 

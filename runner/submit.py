@@ -409,6 +409,7 @@ def _unrecorded(started: Mapping[str, str], error: Exception | None) -> RunnerEr
         f"{len(started)} tasks were started, and the state does not hold them: {why}",
         hint="Once it can be written, adopt them:",
         commands=[f"runner state adopt {id} {remote_id}" for id, remote_id in started.items()],
+        code="start-unrecorded",
     )
 
 

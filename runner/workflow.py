@@ -128,7 +128,9 @@ def select(specs: Sequence[Spec], patterns: Sequence[str], *, allow_none: bool =
     unmatched = [glob for glob in patterns if not any(fnmatchcase(spec.name, glob) for spec in specs)]
     if unmatched and not allow_none:
         names = ", ".join(sorted(spec.name for spec in specs)[:20]) or "none"
-        raise RunnerError(f"no spec is named {', '.join(map(repr, unmatched))}", hint=f"The specs are: {names}")
+        raise RunnerError(
+            f"no spec is named {', '.join(map(repr, unmatched))}", hint=f"The specs are: {names}", code="spec-unknown"
+        )
     return [spec for spec in specs if not patterns or any(fnmatchcase(spec.name, glob) for glob in patterns)]
 
 
@@ -178,20 +180,22 @@ class Approval:
     saved: bool = False
     lineage: str | None = None
     serial: int = 0
+    file: str = "FILE"
 
 
 def check_approval(plan: Plan, approval: Approval) -> None:
     """Raises StalePlan when ``plan`` is not what was approved.  An approval by digest outlives unrelated collects."""
     if approval.saved and (approval.lineage, approval.serial) != (plan.lineage, plan.serial):
         raise StalePlan(
-            f"the saved plan is stale: it was made at serial {approval.serial} of the state, which is at {plan.serial}",
-            hint="Make the plan again.",
-            commands=["runner plan --out FILE"],
+            f"the saved plan is stale: the state has changed since it was made (serial {approval.serial} then, "
+            f"{plan.serial} now)",
+            hint="Nothing was done.  Make the plan again, look at it, and apply that:",
+            commands=[f"runner plan --out {approval.file}", f"runner apply {approval.file}"],
         )
     if approval.digest is not None and approval.digest != plan.digest:
         raise StalePlan(
             f"what apply would do is not what was approved: the digest is {plan.digest}, not {approval.digest}",
-            hint="Review the plan again.",
+            hint="Nothing was done.  Review the plan again:",
             commands=["runner plan"],
         )
 
@@ -263,15 +267,17 @@ def load_plan(path: Path, request: Request, expect: str | None) -> tuple[Approva
     try:
         document = json.loads(path.read_bytes())
         state, asked = document["state"], document["request"]
-        approval = Approval(str(document["digest"]), True, state["lineage"], int(state["serial"]))
+        approval = Approval(str(document["digest"]), True, state["lineage"], int(state["serial"]), str(path))
         options = replace(request.options, upgrade=bool(asked["upgrade"]))
         globs = tuple(glob for glob in list(asked["select"]) if isinstance(glob, str))
         if expect not in (None, approval.digest):
             raise StalePlan(f"the plan in {path} has the digest {approval.digest}, not {expect}")
         return approval, replace(request, select=globs, options=options)
     except OSError as error:
-        raise RunnerError(f"the plan {path} cannot be read: {error.strerror}") from None
+        raise RunnerError(f"the plan {path} cannot be read: {error.strerror}", code="plan-unreadable") from None
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         raise RunnerError(
-            f"{path} is not a plan that this version of runner saved", commands=["runner plan --out FILE"]
+            f"{path} is not a plan that this version of runner saved",
+            commands=["runner plan --out FILE"],
+            code="plan-unreadable",
         ) from None

@@ -586,7 +586,7 @@ def test_too_large_a_batch_says_what_to_set(fake: FakeAnthropic, provider: Anthr
     fake.knobs.fail = {"create": [says(413, "request_too_large")]}
     with pytest.raises(Refused) as caught:
         started(provider, job)
-    assert (caught.value.code, "max_bytes of provider claude" in caught.value.hint) == ("request_too_large", True)
+    assert (caught.value.word, "max_bytes of provider claude" in caught.value.hint) == ("request_too_large", True)
 
 
 def test_a_refused_key(fake: FakeAnthropic, http: Http) -> None:
@@ -597,7 +597,7 @@ def test_a_refused_key(fake: FakeAnthropic, http: Http) -> None:
     assert (caught.value.credentials, caught.value.exit_code) == (True, 4)
     assert "api_key of provider claude" in caught.value.hint
     assert wrong not in repr(caught.value) + caught.value.hint
-    assert caught.value.code == "authentication_error"
+    assert caught.value.word == "authentication_error"
 
 
 def test_a_429_names_its_pause(fake: FakeAnthropic, provider: Anthropic, job: Job) -> None:

@@ -46,7 +46,7 @@ def test_a_budget_outlives_the_apply(project: Project, period: str) -> None:
     assert plan["limits"] == [{"name": f"{period}.requests", "limit": 14, "actual": 15, "currency": None}]
     refused = project.call("apply", "--yes", "--wait")
     assert refused.code == 3
-    assert f"runner apply --allow {period}.requests=VALUE" in refused.err
+    assert f"runner apply --allow {period}.requests=15" in refused.err
     assert project.bill()["requests"] == ROWS
     project.finish("--allow", f"{period}.requests=15")
     assert project.bill()["requests"] == ROWS + 5

@@ -24,9 +24,11 @@ COGGED = [
     "README.md",
     "README.zh-CN.md",
     "docs/checks.md",
+    "docs/errors.md",
     "docs/failure-cases.md",
     "docs/reference-commands.md",
     "docs/reference-errors.md",
+    "docs/troubleshooting.md",
     "schemas/README.md",
 ]
 

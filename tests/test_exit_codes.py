@@ -474,7 +474,7 @@ def test_json_is_one_document(project: Project) -> None:
     done = project.run("validate", "--format", "json")
     assert done.code == 1
     assert {tuple(sorted(problem)) for problem in done.json["problems"]} == {
-        ("column", "file", "hint", "line", "message")
+        ("code", "column", "file", "hint", "line", "message")
     }
     assert all(problem["line"] > 0 and problem["column"] > 0 for problem in done.json["problems"])
 

@@ -98,7 +98,7 @@ def test_phrases(ran: Project, language: str) -> None:
 
 @pytest.mark.parametrize("language", ["chinese", "german"])
 def test_verdicts(ran: Project, language: str) -> None:
-    """Each translation was graded, as it was answered, by a model of another family; its label is that of the phrase."""
+    """Each translation was graded, as it was answered, by a model of another family; labels are the phrases'."""
     translated = {row["key"]: row["text"] for row in lines(ran, f"phrases-{language}.csv")}
     verdicts = lines(ran, f"verdicts-{language}.jsonl")
     assert {row["key"]: row["input"]["answer"] for row in verdicts} == translated

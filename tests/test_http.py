@@ -176,7 +176,7 @@ def test_statuses(http: Http, serve: Serve, status: int, kind: type[ProviderErro
     server = serve(says(status, b'{"error": {"code": "odd", "message": "so it is"}}'))
     with pytest.raises(kind) as caught:
         http.call("POST", server.url, retry=False)
-    assert caught.value.code == "odd"
+    assert caught.value.word == "odd"
     assert str(status) in caught.value.message
     assert type(caught.value) is kind
 
@@ -211,7 +211,7 @@ def test_error_bodies(http: Http, serve: Serve, body: bytes, code: str, said: st
     server = serve(says(400, body))
     with pytest.raises(Refused) as caught:
         http.call("GET", server.url, retry=True)
-    assert caught.value.code == code
+    assert caught.value.word == code
     assert said in caught.value.message
     assert caught.value.message.isprintable()
     assert len(caught.value.message) <= 300
@@ -583,7 +583,7 @@ def test_secrets_are_in_no_error(http: Http, serve: Serve) -> None:
     server = serve(says(400, echo.encode()))
     with pytest.raises(Refused) as caught:
         http.call("POST", server.url, retry=False, params={"upload_token": KEY})
-    told = f"{caught.value!r} {caught.value.message} {caught.value.code} {caught.value.where} {caught.value.hint}"
+    told = f"{caught.value!r} {caught.value.message} {caught.value.word} {caught.value.where} {caught.value.hint}"
     assert "ok" in told
     for piece in (KEY, "other-token", KEY[:8], KEY[-8:], "wq-0*", "upload_token"):
         assert piece not in told
@@ -594,11 +594,11 @@ def test_a_judge_s_error_is_scrubbed_too(http: Http, serve: Serve) -> None:
     http.hide(KEY)
 
     def judge(reply: Reply) -> None:
-        raise Refused(reply.text, code=reply.text)
+        raise Refused(reply.text, word=reply.text)
 
     with pytest.raises(Refused) as caught:
         http.call("GET", serve(says(200, KEY.encode())).url, retry=True, judge=judge)
-    assert (caught.value.message, caught.value.code, str(caught.value)) == (HIDDEN, HIDDEN, HIDDEN)
+    assert (caught.value.message, caught.value.word, str(caught.value)) == (HIDDEN, HIDDEN, HIDDEN)
 
 
 @given(before=st.text(max_size=30), after=st.text(max_size=30), start=st.integers(0, 18), size=st.integers(8, 26))

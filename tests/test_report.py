@@ -250,6 +250,7 @@ def test_an_outcome_as_text() -> None:
         "    runner output b --failed",
         "Ask for them again:",
         "    runner retry b",
+        "  More: runner explain 7",
     ]
 
 
@@ -263,6 +264,7 @@ def test_an_outcome_that_a_person_has_to_settle() -> None:
         "    runner state adopt t-0123456789ab REMOTE_ID",
         "  If it is not, let its requests be sent again:",
         "    runner state abandon t-0123456789ab",
+        "  More: runner explain start-unsettled",
     ]
 
 

@@ -146,6 +146,7 @@ def test_what_went_wrong_and_what_it_cost() -> None:
         "    runner output gsm8k --failed",
         "Ask for them again:",
         "    runner retry gsm8k",
+        "  More: runner explain 7",
     ]
 
 

@@ -188,7 +188,7 @@ def _conversed(server: Scripted, folder: Path, script: Script) -> None:
         outcome = TALKS[script.talk](provider, job)
     except ProviderError as error:
         outcome = error
-        _expect(len(str(error)) + len(error.code) < LONGEST, f"an error of {len(str(error)):,} characters")
+        _expect(len(str(error)) + len(error.word) < LONGEST, f"an error of {len(str(error)):,} characters")
         json.dumps(str(error), ensure_ascii=False).encode()
     finally:
         _close(provider)

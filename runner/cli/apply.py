@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 
-_STOPPING = "Stopping: nothing new is started; what is under way is being recorded."
+_STOPPING = "Stopping: nothing new is started; what is under way is being recorded.  Once more stops at once."
 
 
 def run_apply(
@@ -62,6 +62,7 @@ def run_apply(
             "apply asks before it acts, and there is no terminal to ask at",
             hint="Approve beforehand:",
             commands=["runner apply --yes", "runner apply --expect DIGEST"],
+            code="approval-missing",
         )
     prepared = prepare(world, specs, journal.state, request)
     tidy(world)

@@ -11,6 +11,7 @@ from runner.cli.completing import provider_names, spec_names
 from runner.cli.completion import completion
 from runner.cli.context import Context, names_like, one_spec, open_project, pass_context, tidy
 from runner.cli.doctor import doctor
+from runner.cli.explain import explain
 from runner.cli.guide import Guide
 from runner.cli.init import init
 from runner.cli.kinds import ALLOW, DURATION, LABEL
@@ -46,7 +47,7 @@ def validate(context: Context, format: str) -> None:
     """Report every problem of every file, offline."""
     from runner.edge.steps import place_in_repository
     from runner.load import find_root, problems
-    from runner.report.text import github_lines, json_line, problem_lines
+    from runner.report.text import github_lines, json_line, problem_lines, read_on
     from runner.sandbox import rationed
 
     with rationed():
@@ -61,6 +62,7 @@ def validate(context: Context, format: str) -> None:
     if found:
         if format == "text":
             show.say([f"{len(found)} problem{'s' if len(found) != 1 else ''}"])
+            show.say(show.paint(line.text, dim=True) for line in read_on(problem.code for problem in found))
         raise click.exceptions.Exit(1)
 
 
@@ -92,7 +94,7 @@ def render(context: Context, name: str, row: str | None, limit: int | None) -> N
             click.echo(safe_json(body))
             count += 1
     if not count:
-        raise RunnerError(f"no row of {name} has the key {row!r}" if row else f"{name} has no rows")
+        raise RunnerError(f"no row of {name} has the key {row!r}" if row else f"{name} has no rows", code="row-unknown")
 
 
 @cli.command()
@@ -363,5 +365,5 @@ def simulate(host: str, port: int, data: Path | None, faults: Path | None, answe
     run(host=host, port=port, data=data, faults_file=faults, speed=speed, answers=answers)
 
 
-for command in (completion, doctor, init, output, state):
+for command in (completion, doctor, explain, init, output, state):
     cli.add_command(command)

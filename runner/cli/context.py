@@ -71,7 +71,9 @@ def one_spec(specs: list[Spec], name: str) -> Spec:
     found = select(specs, [name])
     if len(found) != 1:
         raise RunnerError(
-            f"{name!r} names {len(found)} specs; one is wanted", hint=", ".join(spec.name for spec in found)
+            f"{name!r} names {len(found)} specs; one is wanted",
+            hint=", ".join(spec.name for spec in found),
+            code="spec-unknown",
         )
     return found[0]
 
@@ -83,5 +85,7 @@ def names_like(specs: list[Spec], journal: Journal, pattern: str) -> list[str]:
     known = {spec.name for spec in specs} | set(journal.state.batches) | {t.batch for t in journal.state.tasks.values()}
     found = sorted(name for name in known if fnmatchcase(name, pattern))
     if not found:
-        raise RunnerError(f"no spec is named {pattern!r}", hint=f"The specs are: {', '.join(sorted(known)[:20])}")
+        raise RunnerError(
+            f"no spec is named {pattern!r}", hint=f"The specs are: {', '.join(sorted(known)[:20])}", code="spec-unknown"
+        )
     return found

@@ -33,7 +33,9 @@ def guarded() -> int:
         complain(disk_error(error))
         return 1
     except MemoryError:
-        complain(RunnerError("out of memory", hint="Give the command more memory, or split the input."))
+        complain(
+            RunnerError("out of memory", hint="Give the command more memory, or split the input.", code="out-of-memory")
+        )
         return 1
     except Exception as error:
         return _bug(error)
@@ -46,6 +48,7 @@ def disk_error(error: OSError) -> RunnerError:
     return RunnerError(
         f"{what}: {error.strerror or error}" if what else str(error.strerror or error),
         hint="The state is as it was last written.  Mend the cause and run the same command again to go on.",
+        code="disk-refused",
     )
 
 
@@ -74,4 +77,5 @@ def _bug(error: Exception) -> int:
             "  For the whole story, run it again with RUNNER_DEBUG=1 and look for secrets before you share it.",
             err=True,
         )
+    click.echo(f"  More: runner explain {BUG}", err=True)
     return BUG

@@ -65,6 +65,7 @@ def _there_already(target: Path, folder: Path | None) -> RunnerError:
         f"{target / 'runner.yaml' if folder else 'runner.yaml'} is there already: this is a project",
         hint="Nothing was written.  It goes on with:",
         commands=[f"{command_line(target)} plan"],
+        code="project-exists",
     )
 
 

@@ -39,4 +39,5 @@ def _run() -> int:
         return guarded()
     except KeyboardInterrupt:
         print("\nInterrupted.  The state is whole; the same command goes on from here.", file=sys.stderr)
+        print("  Tasks at a provider go on meanwhile.  More: runner explain 130", file=sys.stderr)
         return INTERRUPTED

@@ -75,7 +75,12 @@ def output(
 
 def _which(specs: Sequence[Spec]) -> Spec:
     names = ", ".join(sorted(spec.name for spec in specs)[:20]) or "none"
-    raise RunnerError("the name of a spec is missing", hint=f"The specs are: {names}", commands=["runner output NAME"])
+    raise RunnerError(
+        "the name of a spec is missing",
+        hint=f"The specs are: {names}",
+        commands=["runner output NAME"],
+        code="spec-unknown",
+    )
 
 
 def _columns(asked: str | None, spec: Spec) -> list[str]:
@@ -103,11 +108,15 @@ def _write(lines: Iterable[dict[str, Any]], columns: list[str], format: str, out
 
     if out is not None:
         if out.exists() and not out.is_file():
-            raise RunnerError(f"{out} is there, and is not a file", hint="Without -o, the lines are printed.")
+            raise RunnerError(
+                f"{out} is there, and is not a file", hint="Without -o, the lines are printed.", code="output-taken"
+            )
         write_output(out, lines, format, columns)
     elif format == "parquet":
         if sys.stdout.isatty():
-            raise RunnerError("Parquet is nothing that a terminal could show", hint="Name a file, with -o FILE.")
+            raise RunnerError(
+                "Parquet is nothing that a terminal could show", hint="Name a file, with -o FILE.", code="file-kind"
+            )
         write_parquet(sys.stdout.buffer, lines, columns)
     else:
         _print(text_of(format, lines, columns), format)

@@ -67,10 +67,12 @@ def _as_expected(error: BaseException) -> RunnerError:
     if isinstance(error, RunnerError):
         return error
     if isinstance(error, OSError):
-        return RunnerError(f"{error.filename or 'the disk'}: {error.strerror or type(error).__name__}")
+        return RunnerError(
+            f"{error.filename or 'the disk'}: {error.strerror or type(error).__name__}", code="disk-refused"
+        )
     if isinstance(error, Exception) and not isinstance(error, MemoryError | click.ClickException):
-        return RunnerError(f"this is a bug in runner: {type(error).__name__}; the log says more")
-    return RunnerError("stopped; the state is whole, and the same command goes on from here")
+        return RunnerError(f"this is a bug in runner: {type(error).__name__}; the log says more", code="70")
+    return RunnerError("stopped; the state is whole, and the same command goes on from here", code="130")
 
 
 def _write(report: Report) -> None:

@@ -83,7 +83,7 @@ class GitHub:
             yield from (_comment(one, reply) for one in found)
             if 'rel="next"' not in reply.headers.get("link", ""):
                 return
-        raise RunnerError(f"pull request {number} has more than {PAGES * PAGE:,} comments")
+        raise RunnerError(f"pull request {number} has more than {PAGES * PAGE:,} comments", code="github-setup")
 
     def create(self, number: int, body: str) -> Comment:
         """Not repeated where nobody knows whether it was written."""
@@ -116,12 +116,19 @@ def github_of(environ: Mapping[str, str], http: Http, repository: str | None) ->
         raise CredentialsError(
             "the environment variable GITHUB_TOKEN is not set or empty",
             hint=f"In a workflow: env: GITHUB_TOKEN: ${{{{ github.token }}}}.  {_NEEDED}",
+            code="github-setup",
         )
     if not (token.isascii() and token.isprintable()) or " " in token:
-        raise CredentialsError("GITHUB_TOKEN holds a blank, a line break or a character outside ASCII")
+        raise CredentialsError(
+            "GITHUB_TOKEN holds a blank, a line break or a character outside ASCII", code="github-setup"
+        )
     repository = repository or environ.get("GITHUB_REPOSITORY", "")
     if not _REPOSITORY.fullmatch(repository):
-        raise RunnerError(f"{repository!r} is not OWNER/NAME", hint="Name it with --repository or GITHUB_REPOSITORY.")
+        raise RunnerError(
+            f"{repository!r} is not OWNER/NAME",
+            hint="Name it with --repository or GITHUB_REPOSITORY.",
+            code="github-setup",
+        )
     api = environ.get("GITHUB_API_URL") or API
     return GitHub(http, token, repository, api, environ.get("GITHUB_GRAPHQL_URL", ""))
 

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from runner.edge.progress import Moved, Progress, Silent
 from runner.edge.secrets import Scrubber
-from runner.edge.surroundings import LOOPBACK, proxies, ssl_context
+from runner.edge.surroundings import LOOPBACK, proxies, proxy_for, ssl_context
 from runner.edge.urls import require_url, same_origin, shown, with_query
 from runner.errors import Busy, ProviderError, Refused, Unsure
 from runner.progress import DOWNLOADING, UPLOADING
@@ -92,16 +92,16 @@ def judge_status(reply: Reply) -> None:
     code, said = _complaint(reply)
     message = f"answered {status}: {said}" if said else f"answered {status}"
     if status == 429:
-        raise Busy(message, code=code, where=reply.where, retry_after=retry_after(reply.headers))
+        raise Busy(message, word=code, where=reply.where, retry_after=retry_after(reply.headers))
     if status == 408 or status >= 500:
-        raise Unsure(message, code=code, where=reply.where)
+        raise Unsure(message, word=code, where=reply.where)
     if 300 <= status < 400:
         message, hint = (
             f"answered {status}, a redirect to {shown(reply.headers.get('location', ''))}",
             "correct base_url in runner.yaml",
         )
-        raise Refused(message, code=code, where=reply.where, hint=hint)
-    raise Refused(message, code=code, where=reply.where, credentials=reply.keyed and status in (401, 403))
+        raise Refused(message, word=code, where=reply.where, hint=hint, code="url-invalid")
+    raise Refused(message, word=code, where=reply.where, credentials=reply.keyed and status in (401, 403))
 
 
 def _complaint(reply: Reply) -> tuple[str, str]:
@@ -288,7 +288,7 @@ class Http:
             headers = headers if same_origin(url, target) else {}
             url = target
             self.hide_link(url)
-        raise Refused(f"more than {REDIRECTS} redirects", where=f"GET {shown(url)}")
+        raise Refused(f"more than {REDIRECTS} redirects", where=f"GET {shown(url)}", code="url-invalid")
 
     def _fetch_from(self, url: str, headers: Mapping[str, str], timeout: float, transfer: _Transfer) -> str | None:
         """Receive what is at ``url``; where it is instead, if it redirects."""
@@ -343,16 +343,22 @@ def outcomes(where: str, scrub: Callable[..., str]) -> Iterator[None]:
             yield
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as error:
             if "CERTIFICATE_VERIFY_FAILED" in str(error):
-                hint = "SSL_CERT_FILE may name the certificates to trust"
-                raise Refused(f"its certificate does not verify: {error}", where=where, hint=hint) from error
-            raise Busy(f"cannot connect: {_words(error)}", where=where) from error
+                hint = "nothing was sent.  If the server is the right one, let SSL_CERT_FILE name its certificates"
+                raise Refused(
+                    f"its certificate does not verify: {error}", where=where, hint=hint, code="tls-untrusted"
+                ) from error
+            through = proxy_for(where.partition(" ")[2])
+            what = f"cannot connect through the proxy that {through} names" if through else "cannot connect"
+            suspects = "the network, the proxy and" if through else "the network and"
+            hint = f"nothing was sent, so nothing is lost: see that {suspects} base_url are right"
+            raise Busy(f"{what}: {_words(error)}", where=where, hint=hint, code="unreachable") from error
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            raise Refused(f"not a URL that can be called: {error}", where=where) from error
+            raise Refused(f"not a URL that can be called: {error}", where=where, code="url-invalid") from error
         except httpx.HTTPError as error:
             raise Unsure(f"the connection failed half-way: {_words(error)}", where=where) from error
     except ProviderError as error:
         error.message = scrub(error.message)
-        error.code = scrub(error.code)
+        error.word = scrub(error.word)
         error.args = (error.message,)
         raise
 

@@ -104,6 +104,7 @@ def write_parquet(
             f"writing {name} needs the extra for Parquet",
             hint="Install it, or choose an output that ends in .jsonl or .csv.",
             commands=["pip install 'batch-runner[parquet]'"],
+            code="extra-missing",
         ) from None
     flow = ({name: _column(name, value) for name, value in line.items()} for line in lines)
     writer = None

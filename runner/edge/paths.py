@@ -31,7 +31,7 @@ def inside(grounds: Grounds, relative: str) -> Path:
         return grounds.root / grounds.readable(relative)
     except ValueError as error:
         raise RunnerError(
-            f"{relative!r} {error}", hint="Name a file inside the project, relative to its root."
+            f"{relative!r} {error}", hint="Name a file inside the project, relative to its root.", code="path-outside"
         ) from None
 
 
@@ -40,7 +40,9 @@ def template_source(grounds: Grounds, name: str) -> str:
     try:
         return _bytes(grounds, name, "template", MAX_TEMPLATE).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise RunnerError(f"the template {name} is not UTF-8: {error.reason} at byte {error.start}") from None
+        raise RunnerError(
+            f"the template {name} is not UTF-8: {error.reason} at byte {error.start}", code="file-unreadable"
+        ) from None
 
 
 def data_url(grounds: Grounds, relative: str) -> str:
@@ -52,14 +54,18 @@ def data_url(grounds: Grounds, relative: str) -> str:
 def _bytes(grounds: Grounds, relative: str, what: str, most: int) -> bytes:
     path = inside(grounds, relative)
     if not path.is_file():  # a pipe or a device would be waited for, or read, without an end
-        raise RunnerError(f"there is no {what} {relative!r}", hint="The path is relative to the project's root.")
+        raise RunnerError(
+            f"there is no {what} {relative!r}", hint="The path is relative to the project's root.", code="file-missing"
+        )
     try:
         with path.open("rb") as file:
             data = file.read(most + 1)
     except OSError as error:
-        raise RunnerError(f"the {what} {relative!r} cannot be read: {error.strerror}") from None
+        raise RunnerError(f"the {what} {relative!r} cannot be read: {error.strerror}", code="file-unreadable") from None
     if len(data) > most:
-        raise RunnerError(f"the {what} {relative!r} is larger than {most / 10**6:g} MB", hint="Make it smaller.")
+        raise RunnerError(
+            f"the {what} {relative!r} is larger than {most / 10**6:g} MB", hint="Make it smaller.", code="image-invalid"
+        )
     return data
 
 
@@ -69,4 +75,6 @@ def _type_of(data: bytes, relative: str) -> str:
             return name
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "webp"
-    raise RunnerError(f"{relative!r} is no PNG, JPEG, GIF or WebP image", hint="Convert it to one of these.")
+    raise RunnerError(
+        f"{relative!r} is no PNG, JPEG, GIF or WebP image", hint="Convert it to one of these.", code="image-invalid"
+    )

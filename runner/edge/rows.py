@@ -56,6 +56,7 @@ def read(grounds: Grounds, path: str) -> Generator[Row, None, None]:
             path,
             f"{path} is of no kind that runner reads",
             hint=f"name it {', '.join(_KINDS)}, or one of them with .gz",
+            code="file-kind",
         )
     with _open(grounds, path) as file:
         try:
@@ -63,25 +64,35 @@ def read(grounds: Grounds, path: str) -> Generator[Row, None, None]:
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             _fail(path, f"{path} is broken: {error}", hint="the file is cut short or is no gzip file: make it again")
         except OSError as error:
-            _fail(path, f"{path} cannot be read: {error.strerror or error}")
+            _fail(path, f"{path} cannot be read: {error.strerror or error}", hint=_ACCESS, code="file-unreadable")
 
 
 def _open(grounds: Grounds, path: str) -> BufferedReader:
     found = grounds.root / path if path in grounds.lent else inside(grounds, path)
     if not found.is_file():
-        _fail(path, f"there is no file {path}", hint="an input's path is relative to the project's root")
+        _fail(
+            path,
+            f"there is no file {path}",
+            hint="an input's path is relative to the project's root",
+            code="file-missing",
+        )
     try:
         return BufferedReader(found.open("rb", buffering=0), _BUFFER)
     except OSError as error:
-        _fail(path, f"{path} cannot be read: {error.strerror}")
+        _fail(path, f"{path} cannot be read: {error.strerror or error}", hint=_ACCESS, code="file-unreadable")
 
 
 def _unzipped(file: BufferedReader) -> BufferedReader:
     return BufferedReader(gzip.GzipFile(fileobj=file), _BUFFER)
 
 
-def _fail(path: str, message: str, line: int = 1, column: int = 1, hint: str = "") -> NoReturn:
-    raise RunnerError(message, where=f"{path}:{line}:{column}", hint=hint)
+_ACCESS = "see that this user may read it: `ls -l` shows whose it is"
+
+
+def _fail(
+    path: str, message: str, line: int = 1, column: int = 1, hint: str = "", *, code: str = "input-invalid"
+) -> NoReturn:
+    raise RunnerError(message, where=f"{path}:{line}:{column}", hint=hint, code=code)
 
 
 # JSON
@@ -133,7 +144,8 @@ def _not_json(path: str, number: int, line: bytes, error: Exception) -> NoReturn
         why, hint = _not_utf8(error)
     elif isinstance(error, json.JSONDecodeError):
         column = error.pos + 1
-        why = f"the line is no JSON: {error.msg}"
+        why = f"the line is no JSON: {_says(error)}"
+        hint = "the file may be cut short: make it again, or mend the line" if error.msg in _CUT else ""
     else:
         why = f"the line is no JSON: {_reason(error)}"
     _fail(path, why, number, column, hint)
@@ -146,6 +158,14 @@ def _not_utf8(error: UnicodeDecodeError) -> tuple[str, str]:
 
 def _reason(error: Exception) -> str:
     return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+
+
+_CUT = {"Unterminated string starting at": "a text in quotes has no end", "Expecting value": "a value is missing"}
+"""What the standard library says where a text stops early, in words that stand for themselves."""
+
+
+def _says(error: json.JSONDecodeError) -> str:
+    return _CUT.get(error.msg, error.msg[:1].lower() + error.msg[1:])
 
 
 def _kind(value: Any) -> str:
@@ -215,7 +235,7 @@ class _Array:
             self._fail(f"a row is broken, or longer than {MAX_ROW // 2**20} MiB")
         if isinstance(error, json.JSONDecodeError):
             self._at = error.pos
-            self._fail(f"the file is no JSON: {error.msg}")
+            self._fail(f"the file is no JSON: {_says(error)}")
         self._fail(f"the row is no JSON: {_reason(error)}")
 
     def _more(self, size: int) -> None:
@@ -298,7 +318,7 @@ def _parquet(file: BufferedReader, path: str) -> Iterator[Row]:
         from pyarrow.parquet import ParquetFile
     except ImportError:
         hint = "install pyarrow: pip install 'batch-runner[parquet]'"
-        _fail(path, "reading Parquet needs pyarrow, which is not installed", hint=hint)
+        _fail(path, "reading Parquet needs pyarrow, which is not installed", hint=hint, code="extra-missing")
     with tempfile.TemporaryFile() as whole:
         if path.lower().endswith(".gz"):  # Parquet is read from its end
             shutil.copyfileobj(file, whole)

@@ -17,7 +17,8 @@ def resolve(ref: SecretRef, *, provider: str, environ: Mapping[str, str], root: 
     Raises CredentialsError, which names the variable or the file and never the value.
     """
     if ref.env is not None:
-        return _sound(environ.get(ref.env, ""), f"the environment variable {ref.env}", provider)
+        name = f"the environment variable {ref.env}"
+        return _sound(environ.get(ref.env, ""), name, provider, (f"export {ref.env}=…",))
     path = root / (ref.file or "")
     try:
         text = path.read_bytes().decode("utf-8", errors="replace")
@@ -25,23 +26,30 @@ def resolve(ref: SecretRef, *, provider: str, environ: Mapping[str, str], root: 
         raise CredentialsError(
             f"provider {provider} needs a secret from the file {path}: {getattr(error, 'strerror', None) or error}",
             hint=f"create the file, or point provider {provider} in runner.yaml elsewhere",
+            code="secret-missing",
         ) from None
     return _sound(text.removesuffix("\n").removesuffix("\r"), f"the file {path}", provider)
 
 
-def _sound(value: str, source: str, provider: str) -> str:
+def _sound(value: str, source: str, provider: str, commands: Sequence[str] = ()) -> str:
     if not value:
         raise CredentialsError(
-            f"provider {provider} needs a secret, and {source} is not set or empty", hint=f"set {source}"
+            f"provider {provider} needs a secret, and {source} is not set or empty",
+            hint="Put the key there:" if commands else f"Put the key into {source}.",
+            commands=commands,
+            code="secret-missing",
         )
     if value != value.strip():
         raise CredentialsError(
-            f"the secret of provider {provider} in {source} has blanks around it", hint="take them away"
+            f"the secret of provider {provider} in {source} has blanks around it",
+            hint="take them away",
+            code="secret-malformed",
         )
     if not (value.isascii() and value.isprintable()):
         raise CredentialsError(
             f"the secret of provider {provider} in {source} holds a line break or a character outside ASCII",
             hint="copy it again: a key is one line of letters, digits and signs",
+            code="secret-malformed",
         )
     return value
 

@@ -188,7 +188,7 @@ class FolderDocument:
             skew = trial._document.stat().st_mtime - time.time()
             with suppress(Conflict):
                 trial.swap(None, b"2")
-                raise RunnerError(f"{near} keeps no document against another writer")
+                raise RunnerError(f"{near} keeps no document against another writer", code="store-unfit")
             trial.swap(b"1", b"3")
             return Probe("a write is held against what is there", skew)
         finally:
@@ -247,6 +247,7 @@ def lost(name: str, place: str) -> RunnerError:
     return RunnerError(
         f"the blob {name} is not in {place}, although the state speaks of it",
         hint="Restore the state from a backup, or remove the task that needs it: runner state rm TASK",
+        code="blob-lost",
     )
 
 
@@ -254,4 +255,5 @@ def _damaged(name: str) -> RunnerError:
     return RunnerError(
         f"the blob {name} is damaged: its bytes do not have that digest",
         hint="Restore the state folder from a backup.",
+        code="blob-lost",
     )

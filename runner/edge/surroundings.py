@@ -32,6 +32,7 @@ def ssl_context() -> ssl.SSLContext:
         raise RunnerError(
             f"the certificates to trust cannot be read ({told or 'those of this machine'}): {error.strerror or error}",
             hint="Let the environment variable name a PEM file that is there, or unset it.",
+            code="tls-untrusted",
         ) from error
 
 
@@ -56,4 +57,17 @@ def proxies() -> Iterator[None]:
         raise RunnerError(
             f"the proxy that the environment names in {' or '.join(named)} cannot be used: {why}",
             hint="`pip install 'httpx[socks]'`, or unset the variable." if socks else "Correct or unset the variable.",
+            code="proxy-invalid",
         ) from error
+
+
+def proxy_for(url: str) -> str:
+    """The variable of the environment whose proxy a call of ``url`` goes through; empty where it goes straight."""
+    from urllib.request import proxy_bypass
+
+    scheme, _, rest = url.partition("://")
+    host = rest.partition("/")[0]
+    if f"all://{host.rpartition(':')[0] or host}" in LOOPBACK or proxy_bypass(host):
+        return ""
+    names = (f"{scheme}_PROXY".upper(), "ALL_PROXY")
+    return next((name for one in names for name in (one.lower(), one) if os.environ.get(name)), "")

@@ -16,7 +16,7 @@ def require_url(url: str) -> None:
         if host.isascii():  # httpx sees to all others
             host.encode("idna")
     except ValueError as error:
-        raise Refused(f"not a URL that can be called: {error}", where=shown(url)) from error
+        raise Refused(f"not a URL that can be called: {error}", where=shown(url), code="url-invalid") from error
 
 
 def same_origin(one: str, other: str) -> bool:

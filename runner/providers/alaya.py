@@ -136,10 +136,10 @@ def _raise_for(code: str, said: str, reply: Reply) -> NoReturn:
         kind = Refused
     message = f"answered {code}: {said}" if said else f"answered {code}"
     if kind is Busy:
-        raise Busy(message, code=code, where=reply.where, retry_after=retry_after(reply.headers))
+        raise Busy(message, word=code, where=reply.where, retry_after=retry_after(reply.headers))
     if kind is Unsure:
-        raise Unsure(message, code=code, where=reply.where)
-    raise Refused(message, code=code, where=reply.where, credentials=kind is Refused)
+        raise Unsure(message, word=code, where=reply.where)
+    raise Refused(message, word=code, where=reply.where, credentials=kind is Refused)
 
 
 def secrets_in(body: Any) -> Iterator[str]:
@@ -208,6 +208,7 @@ class AlayaDoor:
                 f"{self._named(deployment)} is {deployment.status}",
                 where=str(self._config.place),
                 hint=DOWN[deployment.status],
+                code="deployment-down",
             )
 
     def _named(self, deployment: Deployment) -> str:

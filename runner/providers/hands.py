@@ -32,7 +32,9 @@ def secret_of(config: ProviderConfig, hands: Hands, setting: str = "api_key") ->
         ref = config.settings.get(setting)
         if not isinstance(ref, SecretRef):
             hint = f"{setting}: {{env: NAME}} names one"
-            raise CredentialsError(f"provider {config.name} has no {setting}", where=str(config.place), hint=hint)
+            raise CredentialsError(
+                f"provider {config.name} has no {setting}", where=str(config.place), hint=hint, code="setting-missing"
+            )
         return hands.secret(ref)
 
     return find

@@ -9,7 +9,7 @@ from runner.outcome import Outcome, Used
 from runner.plan import Action
 from runner.report.checks import failed_checks
 from runner.report.lines import BAD, FAINT, GOOD, HEAD, HEED, Line, command, texts
-from runner.report.text import MOST, decision, money, padded, plain, width
+from runner.report.text import MOST, decision, money, padded, plain, read_on, width
 from runner.result import Counts
 
 GROUPS = 5
@@ -116,7 +116,7 @@ def _used(used: Used) -> list[Line]:
 def next_steps(outcome: Outcome, go_on: str) -> list[Line]:
     """A command for each thing that there is to do now."""
     lines = []
-    pending = [] if outcome.partial else outcome.awaited
+    pending = [] if outcome.partial else outcome.on_their_way
     if pending and not outcome.unresolved:
         lines += [Line(f"Still on the way: {_some(pending)}.  Go on with:"), command(go_on)]
         lines += [Line("Or watch it with:"), command("runner status --watch")]
@@ -124,7 +124,7 @@ def next_steps(outcome: Outcome, go_on: str) -> list[Line]:
         lines += [Line(f"The answers that {_some(outcome.ready)} waited for are here.  Go on with:")]
         lines += [command("runner plan")]
     unsuccessful = sorted(name for name, counts in outcome.rows.items() if counts.failed or counts.missing)
-    return [*lines, *retries(unsuccessful)]
+    return [*lines, *retries(unsuccessful), *(read_on(["7"]) if unsuccessful else [])]
 
 
 def _some(names: Sequence[str]) -> str:

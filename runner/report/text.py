@@ -8,9 +8,10 @@ import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from runner.errors import Problem, RunnerError
+from runner.errors import InvalidDocuments, Problem, RunnerError
+from runner.explanations import says_more
 from runner.plan import A_PERSON_DECIDES, Action, Change, Cost, Plan
-from runner.report.lines import HEED, Line, command, texts
+from runner.report.lines import FAINT, HEED, Line, command, texts
 
 Paint = Callable[..., str]
 """``paint(text, fg="red", bold=True)``; the identity where there is no colour."""
@@ -192,6 +193,7 @@ def decision(spec: str, task: str, name: str = "") -> list[Line]:
         command(f"runner state adopt {task} REMOTE_ID"),
         Line("  If it is not, let its requests be sent again:", hang=2),
         command(f"runner state abandon {task}"),
+        *read_on(["start-unsettled"]),
     ]
 
 
@@ -210,7 +212,14 @@ def error_lines(error: RunnerError, paint: Paint = no_paint) -> list[str]:
     first, *more = plain_lines(error.message) or [type(error).__name__]
     lines = [paint("Error: ", fg="red", bold=True) + where + first, *more]
     lines += [f"  {line}" for line in plain_lines(error.hint)]
-    return lines + [f"    {plain(command)}" for command in error.commands]
+    lines += [f"    {plain(command)}" for command in error.commands]
+    codes = (problem.code for problem in error.problems) if isinstance(error, InvalidDocuments) else (error.code,)
+    return lines + [paint(line.text, dim=True) for line in read_on(codes)]
+
+
+def read_on(codes: Iterable[str]) -> list[Line]:
+    """Where to read on, one line for each code that has more to say than the error itself."""
+    return [Line(f"  More: runner explain {code}", FAINT) for code in sorted(set(codes)) if says_more(code)]
 
 
 def plain_lines(text: str) -> list[str]:

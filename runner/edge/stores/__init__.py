@@ -119,7 +119,7 @@ class _Opening:
         return self.root / place
 
     def _error(self, message: str, hint: str) -> RunnerError:
-        return RunnerError(message, where=self.where, hint=hint)
+        return RunnerError(message, where=self.where, hint=hint, code="store-address")
 
 
 def copy_of(root: Path, state: str) -> Path:

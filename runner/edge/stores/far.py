@@ -32,6 +32,8 @@ _TRIES = 4
 class OutOfReach(RunnerError):
     """The store cannot be asked at present; ``message`` says why.  Nothing is known of what was last asked of it."""
 
+    code = "store-unreachable"
+
 
 class Far(Protocol):
     """A document that lies elsewhere.  Every call is made once: patience is :class:`FarDocument`'s."""
@@ -193,7 +195,10 @@ class FarBlobs(FolderBlobs):
                 if not self._vault.fetch(name, spooled.write):
                     return False
                 if spooled.sha256 != name:
-                    raise RunnerError(f"the blob {name} in {self._name} is damaged: its bytes do not have that digest")
+                    raise RunnerError(
+                        f"the blob {name} in {self._name} is damaged: its bytes do not have that digest",
+                        code="blob-lost",
+                    )
                 spooled.keep(self._path)
                 return True
             finally:

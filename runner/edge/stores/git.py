@@ -157,6 +157,7 @@ class GitBranch:
             raise RunnerError(
                 f"{size:,} bytes are too many for a file on a git branch",
                 hint="Keep raw results in an object store: blobs: {store: s3://BUCKET/PREFIX} in runner.yaml.",
+                code="store-unfit",
             )
         place = _blob(name)
         with self._lock:
@@ -258,6 +259,7 @@ class GitBranch:
                 f"the copy of {self._address.name} on this machine is damaged",
                 hint="Remove it; it is fetched again:",
                 commands=[f"rm -r {self._repository}"],
+                code="copy-damaged",
             )
         return found.stdout
 
@@ -305,6 +307,7 @@ class GitBranch:
                 raise RunnerError(
                     f"{self._address.name} is a branch of this repository's origin, and there is none here",
                     hint="Run it in a clone, or name the repository: state: git:URL#BRANCH.",
+                    code="store-address",
                 )
             url = found.stdout.decode(errors="surrogateescape").strip()
         if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://|[^/]+:", url):
@@ -314,6 +317,7 @@ class GitBranch:
             raise RunnerError(
                 f"{self._address.name} lies in the project itself, where a change could put hooks",
                 hint="Name a repository elsewhere.",
+                code="store-address",
             )
         return str(path)
 
@@ -427,7 +431,9 @@ def _run(
         )
     except FileNotFoundError:
         raise RunnerError(
-            "git is not installed, and the state lives on a git branch", hint="Install git 2.31 or later."
+            "git is not installed, and the state lives on a git branch",
+            hint="Install git 2.31 or later.",
+            code="extra-missing",
         ) from None
     except subprocess.TimeoutExpired:
         raise OutOfReach(f"git {command[2]} took longer than {_PATIENCE:.0f} s") from None
@@ -441,7 +447,8 @@ def _failure(what: str, said: str) -> RunnerError | Conflict:
         return CredentialsError(
             f"the repository of the state does not let us in: {message}",
             hint="On GitHub Actions, give the job `contents: write`; elsewhere, see that `git push` works.",
+            code="store-refused",
         )
     if what == "push" and _TURNED_AWAY.search(said):
         return Conflict(message)
-    return OutOfReach(message) if _AWAY.search(said) else RunnerError(message)
+    return OutOfReach(message) if _AWAY.search(said) else RunnerError(message, code="store-unreachable")

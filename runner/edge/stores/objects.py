@@ -116,7 +116,9 @@ class Bucket:
         self._bucket, _, prefix = rest.partition("/")
         self._parts = tuple(part for part in prefix.split("/") if part)
         if not self._bucket or {".", ".."} & set(self._parts):
-            raise RunnerError(f"{place} names no place in a bucket", hint=f"Write {scheme}://BUCKET/PREFIX.")
+            raise RunnerError(
+                f"{place} names no place in a bucket", hint=f"Write {scheme}://BUCKET/PREFIX.", code="store-address"
+            )
         self._place = place
         self._cloud = _CLOUDS[scheme]
         self._offline = offline
@@ -280,6 +282,7 @@ class Bucket:
             raise RunnerError(
                 f"{self._place} is an object store, and obstore is not installed",
                 hint="Install it: pip install 'batch-runner[objectstore]'",
+                code="extra-missing",
             ) from None
         return obstore
 
@@ -295,6 +298,7 @@ class Bucket:
             raise RunnerError(
                 f"{self._place}: there is no bucket {self._bucket}",
                 hint="Make it first, with versions kept if you can: runner makes no buckets.",
+                code="store-address",
             ) from None
         except (errors.BaseError, NotImplementedError, ValueError) as error:
             raise self._failure(error) from None
@@ -307,25 +311,33 @@ class Bucket:
             return RunnerError(
                 f"{self._place}: this machine trusts no certificate, without which obstore calls nobody",
                 hint="Install the package ca-certificates, or let SSL_CERT_FILE name a file of certificates.",
+                code="tls-untrusted",
             )
         if _NO_KEYS.search(text):
-            return CredentialsError(f"{self._place}: there are no keys for it", hint=self._cloud.hint)
+            return CredentialsError(
+                f"{self._place}: there are no keys for it", hint=self._cloud.hint, code="store-refused"
+            )
         if isinstance(error, errors.AlreadyExistsError | errors.PreconditionError):
             return OutOfReach(reason)  # a 409 where nothing was asked but to write: another write is under way
         if (status and status[2] in _LATER) or (not status and "HTTP error" in text):
             return OutOfReach(reason)
         if isinstance(error, errors.PermissionDeniedError | errors.UnauthenticatedError) or _BAD_KEYS.search(text):
-            return CredentialsError(f"{self._place} does not let us in: {reason}", hint=self._cloud.hint)
+            return CredentialsError(
+                f"{self._place} does not let us in: {reason}", hint=self._cloud.hint, code="store-refused"
+            )
         if isinstance(error, errors.NotSupportedError | NotImplementedError) or (status and status[2] == "501"):
             return self._unfit(reason)
         return RunnerError(
-            f"{self._place}: {reason}", hint="See that the bucket, its region and its address are right."
+            f"{self._place}: {reason}",
+            hint="See that the bucket, its region and its address are right.",
+            code="store-address",
         )
 
     def _unfit(self, why: str) -> RunnerError:
         return RunnerError(
             f"{self._place} cannot hold a state, since it does not keep to the conditions of a write: {why}",
             hint="Two runs at once could overwrite each other, and pay twice. Keep the state in another store.",
+            code="store-unfit",
         )
 
 

@@ -155,6 +155,7 @@ class TerraformState:
         return RunnerError(
             f"{self._address} has neither locks nor conditional writes: two runs at once would lose what one wrote",
             hint="Use a server that speaks LOCK (see TF_HTTP_LOCK_ADDRESS), or another kind of store.",
+            code="store-unfit",
         )
 
     # ---- the lock --------------------------------------------------------------------------------------------------
@@ -203,6 +204,7 @@ class TerraformState:
                     f"{self._address} is locked by {who} for {what} since {holder['Created'] or 'some time'} "
                     f"(lock {holder['ID']})",
                     hint="Wait for it, or release the lock with the program that took it.",
+                    code="state-locked",
                 )
             pause = 0.05 if waited < 1 else 0.5
             self._sleep(pause)
@@ -232,15 +234,17 @@ class TerraformState:
                 judge=_judge,
             )
         except Refused as error:
-            raise RunnerError(f"{error.where}: {error.message}", hint=error.hint) from None
+            raise RunnerError(f"{error.where}: {error.message}", hint=error.hint, code=error.code) from None
         except ProviderError as error:
             raise OutOfReach(error.message) from None
 
     def _refused(self, reply: Reply) -> RunnerError:
         message = f"{reply.where} answered {reply.status}: {self._http.scrub(reply.text[:300])}".rstrip(": ")
         if reply.status in (401, 403):
-            return CredentialsError(message, hint="It takes TF_HTTP_USERNAME and TF_HTTP_PASSWORD.")
-        return RunnerError(message, hint="Look at `state:` in runner.yaml.")
+            return CredentialsError(
+                message, hint="It takes TF_HTTP_USERNAME and TF_HTTP_PASSWORD.", code="store-refused"
+            )
+        return RunnerError(message, hint="Look at `state:` in runner.yaml.", code="store-address")
 
 
 def _judge(reply: Reply) -> None:

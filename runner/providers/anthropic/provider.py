@@ -190,7 +190,9 @@ class Anthropic:
         if batch.created_at is not None and batch.created_at < job.begun_at - TOLERANCE:
             differ.append("it was made before this one began")
         if differ:
-            raise Refused(self._http.scrub(f"batch {remote_id} is another one: {'; '.join(differ)}", 600))
+            raise Refused(
+                self._http.scrub(f"batch {remote_id} is another one: {'; '.join(differ)}", 600), code="task-foreign"
+            )
 
     def results(self, job: Job, sink: Callable[[bytes], object]) -> None:
         """The one file of results: every request has a line, whatever came of it.
@@ -201,7 +203,8 @@ class Anthropic:
         batch = self._batch(job.remote_id)
         if batch.archived_at:
             raise Refused(
-                self._http.scrub(f"the results of batch {job.remote_id} are lost: archived at {batch.archived_at}")
+                self._http.scrub(f"the results of batch {job.remote_id} are lost: archived at {batch.archived_at}"),
+                code="results-gone",
             )
         if not batch.ended:
             raise Busy(f"batch {job.remote_id} has not ended: it is {self._http.scrub(batch.status, 60)}")

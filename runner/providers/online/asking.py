@@ -193,7 +193,9 @@ class Run:
     def _landed(self, flight: asyncio.Task[None]) -> None:
         self._flying.discard(flight)
         if not flight.cancelled() and (error := flight.exception()) is not None:
-            self._halt = self._halt or (error if isinstance(error, Exception) else RunnerError(repr(error)))
+            self._halt = self._halt or (
+                error if isinstance(error, Exception) else RunnerError(f"asking stopped: {error!r}", code="70")
+            )
         self._changed.set()
 
     # What is next
@@ -288,7 +290,7 @@ class Run:
             since = self._unreachable_since = self._unreachable_since or now
             if now - since > UNREACHABLE[self.answers > 0]:
                 hint = "What was answered is kept: apply again once it can be reached."
-                return Halt(RunnerError(error.message, where=error.where, hint=hint))
+                return Halt(RunnerError(error.message, where=error.where, hint=hint, code="unreachable"))
             self._pace.wait(now, min(8.0, 0.5 + (now - since) / 2))
         return misfortune(error)
 
@@ -350,6 +352,7 @@ class Run:
                 or RunnerError(
                     f"the last {len(self._doubtful)} questions all came to nothing: {self._scrub(doubt.reason)}",
                     hint="What was answered is kept, the rest is not asked: apply again once the endpoint is well.",
+                    code="endpoint-unwell",
                 )
             )
 

@@ -159,7 +159,9 @@ class Fanout:
             patience = max((work.job.max_wait for work in self._works()), default=0)
             if time.monotonic() - begun > patience:
                 raise RunnerError(
-                    f"{found.what} is still {found.word} after wait.max", hint="See its console, then apply again."
+                    f"{found.what} is still {found.word} after wait.max",
+                    hint="See its console, then apply again.",
+                    code="deployment-down",
                 )
             await run.nap(LOOK)
         return None
@@ -216,9 +218,11 @@ def _final(error: Exception) -> RunnerError:
     if isinstance(error, OSError):
         return _disk(error)
     if not isinstance(error, RunnerError):
-        return RunnerError(f"asking stopped: {type(error).__name__}: {error}", hint="This is a bug in runner.")
+        return RunnerError(
+            f"asking stopped: {type(error).__name__}: {error}", hint="This is a bug in runner.", code="70"
+        )
     if isinstance(error, ProviderError) and not (isinstance(error, Refused) and error.credentials):
-        return RunnerError(error.message, where=error.where, hint=error.hint)
+        return RunnerError(error.message, where=error.where, hint=error.hint, code=error.code)
     return error
 
 
@@ -227,4 +231,5 @@ def _disk(error: OSError) -> RunnerError:
         f"answers cannot be written: {error.strerror or error}",
         where=str(error.filename or ""),
         hint="What was written before is kept: mend the cause and apply again.",
+        code="disk-refused",
     )

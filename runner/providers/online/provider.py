@@ -149,7 +149,11 @@ class Online:
         elif queue.cancelled and not self._is_asked(job, queue):
             phase, raw = Phase.CANCELLED, "cancelled"
         elif through:
-            raise Refused(f"the queue of task {job.task} is damaged: it lacks requests", where=str(self._folder))
+            raise Refused(
+                f"the queue of task {job.task} is damaged: it lacks requests",
+                where=str(self._folder),
+                code="queue-damaged",
+            )
         return Progress(phase, raw, job.requests, tally.answered, tally.failed)
 
     def verify(self, job: Job, remote_id: str) -> None:
@@ -248,6 +252,7 @@ class _Address:
                 f"provider {self._config.name} has no base_url",
                 where=str(self._config.place),
                 hint="base_url: https://HOST/v1",
+                code="setting-missing",
             )
         return Target(url, key_header(self._config, self._hands))
 

@@ -68,7 +68,7 @@ def judge(reply: Reply, body: Any) -> Verdict:
     if reply.status == 402 or _speaks_of(code, _NO_CREDIT):
         return Halt(_stopped(f"the account has no credit: {message}", reply))
     if reply.status == 401:
-        return Halt(Refused(f"the key was refused: {message}", where=reply.where, code=code, credentials=True))
+        return Halt(Refused(f"the key was refused: {message}", where=reply.where, word=code, credentials=True))
     pause = retry_after(reply.headers)
     settled = Settled(reply.status, _complaint(reply, body, code, said), failure=Failure(code, message, False))
     if reply.status == 429:
@@ -110,7 +110,7 @@ def cannot_go_on(reply: Reply, settled: Settled) -> RunnerError:
         )
     if reply.status == 403:
         return Refused(message, where=reply.where, hint=hint, credentials=True)
-    return RunnerError(message, where=reply.where, hint=hint)
+    return RunnerError(message, where=reply.where, hint=hint, code="endpoint-wrong")
 
 
 def _speaks_of(code: str, words: tuple[str, ...]) -> bool:
@@ -125,7 +125,9 @@ def _said(reply: Reply, body: Any) -> str:
 
 
 def _stopped(message: str, reply: Reply) -> RunnerError:
-    return RunnerError(message, where=reply.where, hint="What was answered is kept: put it right and apply again.")
+    return RunnerError(
+        message, where=reply.where, hint="What was answered is kept: put it right and apply again.", code="no-credit"
+    )
 
 
 def _complaint(reply: Reply, body: Any, code: str, said: str) -> bytes:

@@ -155,7 +155,7 @@ class OpenAI:
             try:
                 return self._wire.call("POST", "/batches", retry=False, json=order, judge=judge)
             except ProviderError as error:
-                if error.code == FILE_UNKNOWN:  # the one clear no that is asked again; nothing else ever is
+                if error.word == FILE_UNKNOWN:  # the one clear no that is asked again; nothing else ever is
                     raise
                 return error
 
@@ -235,7 +235,9 @@ class OpenAI:
             if theirs and theirs not in ours
         ]
         if differ:
-            raise Refused(self._http.scrub(f"task {remote_id} is another one: {'; '.join(differ)}", 600))
+            raise Refused(
+                self._http.scrub(f"task {remote_id} is another one: {'; '.join(differ)}", 600), code="task-foreign"
+            )
 
     def _endpoints(self) -> set[str]:
         """What a task of ours may be for."""
@@ -273,7 +275,9 @@ def openai(config: ProviderConfig, hands: Hands) -> OpenAI:
         url: str = settings.get("base_url", dialect.base_url)
         if not url:
             hint = "add base_url: https://HOST, where this platform is reached"
-            raise RunnerError(f"provider {config.name} has no base_url", where=str(config.place), hint=hint)
+            raise RunnerError(
+                f"provider {config.name} has no base_url", where=str(config.place), hint=hint, code="setting-missing"
+            )
         return url
 
     return OpenAI(

@@ -63,7 +63,7 @@ def _download(wire: Wire, remote_id: str, file_id: str, sink: Joined) -> None:
         if error.credentials:
             raise
         message = f"file {wire.http.scrub(file_id)} of task {remote_id} cannot be had: {error.message}"
-        raise Refused(message, code=error.code, where=error.where, hint=error.hint) from None
+        raise Refused(message, word=error.word, where=error.where, hint=error.hint) from None
     sink.close_line()
 
 

@@ -109,7 +109,7 @@ class Wire:
         try:
             self.judge(reply)
         except Refused as error:
-            if reply.status == 413 or "toolarge" in letters_of(f"{error.code} {error.message}"):
+            if reply.status == 413 or "toolarge" in letters_of(f"{error.word} {error.message}"):
                 error.hint = f"set max_bytes of provider {self.provider} in runner.yaml lower"
             raise
 
@@ -128,10 +128,10 @@ class Wire:
         try:
             self.judge(reply)
         except Refused as error:
-            if is_queue_full(error.code, error.message):
-                raise Busy(error.message, code=error.code, where=error.where) from None
+            if is_queue_full(error.word, error.message):
+                raise Busy(error.message, word=error.word, where=error.where) from None
             if _is_about_unknown_file(error, file_id):
-                raise Busy(error.message, code=FILE_UNKNOWN, where=error.where) from None
+                raise Busy(error.message, word=FILE_UNKNOWN, where=error.where) from None
             raise
 
 
@@ -163,7 +163,7 @@ _OTHERS = ("model", "deployment", "endpoint")
 
 def _is_about_unknown_file(error: Refused, file_id: str) -> bool:
     """Something is not there, and it is our file: by the code, or because it is named and nothing else is."""
-    code = letters_of(error.code)
+    code = letters_of(error.word)
     rest, named = re.subn(rf"(?<![\w-]){re.escape(file_id)}(?![\w-])", "", error.message)
     said = code + letters_of(rest)
     has_code_of_files = "file" in code.replace("profile", "")

@@ -107,6 +107,6 @@ def _hinting(bucket: str) -> Iterator[None]:
     except Refused as error:
         if error.credentials:
             error.hint = f"the owner of access_key needs the policy BOSFullControlAccessPolicy for the bucket {bucket}"
-        elif error.code == "NoSuchBucket":
+        elif error.word == "NoSuchBucket":
             error.hint = f"create the bucket {bucket}, or correct bos.bucket and bos.endpoint in runner.yaml"
         raise

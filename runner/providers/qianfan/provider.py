@@ -247,7 +247,9 @@ class Qianfan:
             f"its {what} is {theirs}, not {ours}" for what, (theirs, ours) in says.items() if theirs not in ("", ours)
         ]
         if differ:
-            raise Refused(self._http.scrub(f"task {remote_id} is another one: {'; '.join(differ)}", 600))
+            raise Refused(
+                self._http.scrub(f"task {remote_id} is another one: {'; '.join(differ)}", 600), code="task-foreign"
+            )
 
     # Places
 

@@ -40,7 +40,7 @@ def judge(reply: Reply) -> None:
     result = _unlisted(get(body, "result"))
     if code:
         if made := text(get(result, "taskId")):
-            raise Unsure(f"the answer holds both error {code} and task {made}", code=code, where=reply.where)
+            raise Unsure(f"the answer holds both error {code} and task {made}", word=code, where=reply.where)
         _raise_for(code, said, reply)
     judge_status(reply)
     if result is None:
@@ -78,15 +78,15 @@ def _raise_for(code: str, said: str, reply: Reply) -> NoReturn:
     word = _letters(_NUMBERS.get(code, code))
     words = word + _letters(said)
     if _NO_PLACE in word or (reply.status < 500 and any(busy in word for busy in _BUSY)):
-        raise Busy(message, code=code, where=reply.where, retry_after=retry_after(reply.headers))
+        raise Busy(message, word=code, where=reply.where, retry_after=retry_after(reply.headers))
     if reply.status < 500 and (reply.status in (401, 403) or is_about_keys(code, said)):
-        raise Refused(message, code=code, where=reply.where, credentials=True)
+        raise Refused(message, word=code, where=reply.where, credentials=True)
     is_unsure = reply.status >= 500 or any(unsure in word for unsure in _UNSURE)
     if reply.status < 300:
         is_unsure |= any(unsure in words for unsure in _UNSURE) or not any(refused in words for refused in _REFUSED)
     if is_unsure:
-        raise Unsure(message, code=code, where=reply.where)
-    raise Refused(message, code=code, where=reply.where)
+        raise Unsure(message, word=code, where=reply.where)
+    raise Refused(message, word=code, where=reply.where)
 
 
 def _letters(words: str) -> str:

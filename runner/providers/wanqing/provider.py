@@ -291,7 +291,9 @@ class Wanqing:
             if theirs not in ("", None, ours)
         ]
         if differ:
-            raise Refused(self._http.scrub(f"task {remote_id} is another one: {'; '.join(differ)}", 600))
+            raise Refused(
+                self._http.scrub(f"task {remote_id} is another one: {'; '.join(differ)}", 600), code="task-foreign"
+            )
 
     def results(self, job: Job, sink: Callable[[bytes], object]) -> None:
         """The output file; only ``output`` is documented, so that failed rows are looked for in no other."""
@@ -380,7 +382,7 @@ def _judge_envelope(reply: Reply) -> None:
     code, data = text(get(envelope, "ResponseMeta", "ErrorCode")), get(envelope, "ResponseData")
     if code.casefold() not in SUCCESS_CODES:
         if reply.status < 300 and text(get(data, "id")):
-            raise Unsure(f"the answer holds both error {code} and id {data['id']}", code=code, where=reply.where)
+            raise Unsure(f"the answer holds both error {code} and id {data['id']}", word=code, where=reply.where)
         _raise_for(code, text(get(envelope, "ResponseMeta", "ErrorMessage")), reply)
     judge_status(reply)
     if not isinstance(data, dict):
@@ -396,10 +398,10 @@ def _raise_for(code: str, said: str, reply: Reply) -> NoReturn:
         kind = Unsure
     message = f"{code}: {said}" if said else code
     if kind is Busy:
-        raise Busy(message, code=code, where=reply.where, retry_after=retry_after(reply.headers))
+        raise Busy(message, word=code, where=reply.where, retry_after=retry_after(reply.headers))
     if kind is Unsure:
-        raise Unsure(message, code=code, where=reply.where)
-    raise Refused(message, code=code, where=reply.where, credentials=credentials)
+        raise Unsure(message, word=code, where=reply.where)
+    raise Refused(message, word=code, where=reply.where, credentials=credentials)
 
 
 def _judge_upload(reply: Reply) -> None:
