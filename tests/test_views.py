@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console, RenderableType
 
+from runner.checks import CheckResult
 from runner.failures import Failures
 from runner.outcome import Outcome, Used
 from runner.plan import A_PERSON_DECIDES, Action, Change
@@ -260,3 +261,19 @@ def test_a_status_has_room_for_what_matters() -> None:
     assert len(lines) <= 40
     assert len([line for line in lines if re.match(r"z\d\d ", line)]) == 30
     assert any(re.fullmatch(r"… and \d+ more specs", line) for line in lines)
+
+
+def test_what_holds_up_stands_in_both() -> None:
+    """Checks that fail and who waits for whom, on a terminal as in a log; what a check's name would do there is not."""
+    failed = CheckResult("few\x1b[2J", "failed", "max", 0.0, "error", 1, 2, ("7",))
+    published = Publication("k", "o", "s", Counts(1, 1), 0.0, checks=(failed,))
+    state = State("l", batches={"a": BatchState(published=published)})
+    waits = {"b": "a fails its check"}
+    for lines in (
+        shown(status_view(state, ["a", "b"], 0.0, 100, waits=waits), 100),
+        status_lines(state, [], 0.0, waits),
+    ):
+        assert "\x1b" not in "".join(lines)
+        told = letters("".join(lines))
+        assert letters("a fails its check `few[2J`: 50% of the rows failed or are missing (1 of 2)") in told
+        assert letters("b a fails its check") in told
