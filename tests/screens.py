@@ -119,11 +119,9 @@ class Stage:
         return [task.get("phase", "begun") for task in tasks.values()]
 
 
+_TOLD = "submitting|collecting|waiting|reading|asking|looking|rendering|preparing|uploading|downloading|writing|showing"
 _VOLATILE = (
-    (
-        r"(?m)^(submitting|collecting|waiting for|reading|looking|rendering|preparing|uploading|downloading|writing|showing) .*\n",
-        "",
-    ),  # told of what takes long only
+    (rf"(?m)^({_TOLD}) .*\n", ""),  # told of what takes long only
     (r"\.tmp-[\w.-]+", ".tmp-4f1c"),
     (r"\r?\x1b\[[0-9;]*[A-Za-z]", ""),
     (r"brt-[0-9a-f]{24}", "brt-0123456789ab"),

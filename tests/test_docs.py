@@ -28,6 +28,7 @@ COGGED = [
     "docs/failure-cases.md",
     "docs/reference-commands.md",
     "docs/reference-errors.md",
+    "docs/reference-providers.md",
     "docs/troubleshooting.md",
     "schemas/README.md",
 ]

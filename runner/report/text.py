@@ -6,6 +6,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
 from typing import Any
 
 from runner.errors import InvalidDocuments, Problem, RunnerError
@@ -148,8 +149,10 @@ def _cost(cost: Cost | None) -> str:
 
 
 def money(amount: float) -> str:
-    """Two digits after the point, or as many as a small amount needs."""
-    return f"{amount:,.2f}" if amount >= 0.1 or amount == 0 else f"{amount:.2g}"
+    """Two digits after the point, or as many as a small amount needs, and never a power of ten."""
+    if amount >= 0.1 or amount == 0:
+        return f"{amount:,.2f}"
+    return f"{Decimal(f'{amount:.2g}'):f}"
 
 
 def summary(plan: Plan) -> str:
