@@ -192,7 +192,7 @@ def test_nothing_in_a_plan_reaches_the_terminal_as_it_is() -> None:
 
 @pytest.mark.parametrize(
     ("amount", "text"),
-    [(0, "0.00"), (0.42, "0.42"), (1_234.5, "1,234.50"), (0.1, "0.10"), (0.0123, "0.012"), (1.5e-7, "1.5e-07")],
+    [(0, "0.00"), (0.42, "0.42"), (1_234.5, "1,234.50"), (0.1, "0.10"), (0.0123, "0.012"), (1.5e-7, "0.00000015")],
 )
 def test_money(amount: float, text: str) -> None:
     """Two digits, or as many as a small amount needs: nothing that costs is shown as free."""
