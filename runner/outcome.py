@@ -127,11 +127,6 @@ class Outcome:
         }
         return [name for name in self.awaited if name not in held]
 
-    @property
-    def unanswered(self) -> list[str]:
-        """Specs that are through, with rows that have no good answer."""
-        return sorted(name for name, rows in self.rows.items() if (rows.failed or rows.missing) and not rows.pending)
-
     def to_json(self) -> dict[str, Any]:
         """The plan it began with, changes that arose appended, an outcome for each, and rows by spec."""
         document = self.plan.to_json()

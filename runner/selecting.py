@@ -31,7 +31,7 @@ def check_columns(columns: Sequence[str]) -> None:
         raise RunnerError(
             what,
             hint=f"The columns are: {', '.join(known)}; below them, such as `input.question`.",
-            code="column-missing",
+            code="column-unknown",
         )
 
 

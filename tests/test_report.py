@@ -250,7 +250,6 @@ def test_an_outcome_as_text() -> None:
         "    runner output b --failed",
         "Ask for them again:",
         "    runner retry b",
-        "  More: runner explain 7",
     ]
 
 
@@ -266,6 +265,16 @@ def test_an_outcome_that_a_person_has_to_settle() -> None:
         "    runner state abandon t-0123456789ab",
         "  More: runner explain start-unsettled",
     ]
+
+
+def test_specs_that_are_held_back_are_not_said_to_be_on_their_way() -> None:
+    """An apply that was over a limit sent nothing: to run it again would be refused again."""
+    held, sent = Change("held", Action.SUBMIT, "", 3), Change("sent", Action.SUBMIT, "", 3)
+    came = outcome(rows={"held": Counts(pending=3), "sent": Counts(pending=3)})
+    came.note(held, "skipped")
+    came.note(sent, "done")
+    assert came.on_their_way == ["sent"]
+    assert came.awaited == ["held", "sent"]
 
 
 def test_rows_of_many_specs() -> None:

@@ -142,12 +142,12 @@ def test_what_went_wrong_and_what_it_cost() -> None:
         "Rows of gsm8k without an answer:",
         "  2 blocked: row 1 was blocked (such as row a)",
         "  1 missing: no line (such as row b)",
+        "  More: runner explain missing",
         "Used 1,000 input and 2,000 output tokens, 0.31 CNY of at most 0.71.",
         "Look at rows without an answer:",
         "    runner output gsm8k --failed",
         "Ask for them again:",
         "    runner retry gsm8k",
-        "  More: runner explain 7",
     ]
 
 

@@ -109,13 +109,13 @@ def _write(lines: Iterable[dict[str, Any]], columns: list[str], format: str, out
     if out is not None:
         if out.exists() and not out.is_file():
             raise RunnerError(
-                f"{out} is there, and is not a file", hint="Without -o, the lines are printed.", code="output-taken"
+                f"{out} is there, and is not a file", hint="Without -o, the lines are printed.", code="output-place"
             )
         write_output(out, lines, format, columns)
     elif format == "parquet":
         if sys.stdout.isatty():
             raise RunnerError(
-                "Parquet is nothing that a terminal could show", hint="Name a file, with -o FILE.", code="file-kind"
+                "Parquet is nothing that a terminal could show", hint="Name a file, with -o FILE.", code="output-place"
             )
         write_parquet(sys.stdout.buffer, lines, columns)
     else:

@@ -94,7 +94,7 @@ def _failures(outcome: Outcome) -> list[Line]:
             lines.append(Line(f"  {others:>{columns},} for other reasons", FAINT))
     if len(failed) > MOST:
         lines.append(Line(f"… and {len(failed) - MOST:,} more specs have rows without an answer"))
-    return lines
+    return lines + read_on(group.code for _, groups, _ in failed[:MOST] for group in groups)
 
 
 def _group(group: Group, columns: int) -> Line:
@@ -124,7 +124,7 @@ def next_steps(outcome: Outcome, go_on: str) -> list[Line]:
         lines += [Line(f"The answers that {_some(outcome.ready)} waited for are here.  Go on with:")]
         lines += [command("runner plan")]
     unsuccessful = sorted(name for name, counts in outcome.rows.items() if counts.failed or counts.missing)
-    return [*lines, *retries(unsuccessful), *(read_on(["7"]) if unsuccessful else [])]
+    return [*lines, *retries(unsuccessful)]
 
 
 def _some(names: Sequence[str]) -> str:
