@@ -166,6 +166,12 @@ def test_the_chinese_readme_names_every_provider_type() -> None:
     assert set(re.findall(r"^\| `(\w+)` \|", text("README.zh-CN.md"), re.MULTILINE)) == set(FAMILIES)
 
 
+def test_the_tutorial_prints_what_it_says() -> None:
+    """Every command of the tutorial was run, in order, in an empty folder, and printed what stands there."""
+    _, differs = walk.walk(text("docs/tutorial.md"))
+    assert differs == [], "\n".join([*differs, "write it anew with: python docs/walk.py --rewrite docs/tutorial.md"])
+
+
 def test_a_walk_notices_what_is_printed_otherwise() -> None:
     """It compares: words that differ are told, the ellipsis stands for what may differ, and the page is mended."""
     page = "<!-- write: a.txt -->\n```text\none\ntwo 2\n```\n\n```console\n$ cat a.txt\none\n{}\n```\n"
