@@ -80,6 +80,7 @@ Verbs: each does one thing to the world, through hands it is lent.
 ``operate``         cancel, retry, adopt, abandon, remove, push, migrate
 ``preview``         bodies and models before paying
 ``workflow``        the verbs in order
+``reporting``       write the report, a static site
 ``commenting``      keep one comment on a pull request
 ``scaffold``        what `runner init` writes
 ``doctor_machine``  this machine and the project's folder, as a run finds them

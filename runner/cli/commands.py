@@ -16,6 +16,7 @@ from runner.cli.guide import Guide
 from runner.cli.init import init
 from runner.cli.kinds import ALLOW, DURATION, LABEL
 from runner.cli.output import output
+from runner.cli.report import report
 from runner.cli.state import state
 from runner.errors import RunnerError
 
@@ -365,5 +366,5 @@ def simulate(host: str, port: int, data: Path | None, faults: Path | None, answe
     run(host=host, port=port, data=data, faults_file=faults, speed=speed, answers=answers)
 
 
-for command in (completion, doctor, explain, init, output, state):
+for command in (completion, doctor, explain, init, output, report, state):
     cli.add_command(command)

@@ -71,8 +71,9 @@ class Spill:
         """Every word in order, with its rows in theirs."""
         runs = [*map(self._read_run, self._runs), self._sorted()]
         for _, same in groupby(heapq.merge(*runs, key=lambda part: part[0]), key=lambda part: part[0]):
-            _, word, rows = next(same)
-            for _, _, more in same:
+            parts = [(word, rows) for _, word, rows in same]
+            word, rows = parts[0]
+            for _, more in parts[1:]:
                 rows += more
             yield word, rows
 

@@ -25,7 +25,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Entry:
-    """``parsed`` and ``input`` are JSON; ``body`` is the request's own.  None: there is none, or it is not to be shown."""
+    """``parsed`` and ``input`` are JSON; ``body`` is the request's own.  None: there is none, or it is not shown."""
 
     number: int
     sample: int

@@ -28,7 +28,7 @@ def visible(text: str) -> str:
     return _STRANGE.sub(lambda found: f"⟨{ord(found[0]):04X}⟩", text)
 
 
-def tag(name: str, *children: Child, **attributes: str | int | float | None) -> Html:
+def tag(name: str, /, *children: Child, **attributes: str | int | float | None) -> Html:
     """An element.  ``class_`` is class, ``aria_label`` is aria-label; an attribute that is None is left out."""
     head = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(visible(str(value)))}"'

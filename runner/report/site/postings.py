@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Protocol
 
 from runner.report.site.script import File, data_file
@@ -36,7 +37,7 @@ def encoded(rows: Sequence[int], total: int) -> str:
 
 
 def _gaps(rows: Sequence[int]) -> bytes:
-    gaps = [rows[0], *(after - before for before, after in zip(rows, rows[1:], strict=False))]
+    gaps = [rows[0], *(after - before for before, after in pairwise(rows))]
     if max(gaps) < 128:
         return bytes(gaps)
     found = bytearray()
@@ -77,5 +78,3 @@ def unsigned(values: Iterable[int], kind: str) -> str:
     if sys.byteorder == "big":
         numbers.byteswap()
     return _base64(numbers.tobytes())
-
-

@@ -73,13 +73,8 @@ def _sum(text: str | None) -> int:
     return 0 if text is None else crc32(text.encode("utf-8", "surrogatepass")) or 1
 
 
-def row_files(
-    entries: Iterable[Entry], place: str, index: Index, summary: Summary, about: dict[str, Any]
-) -> Iterator[File]:
-    """All files of a table under ``data/PLACE/``, a few of its rows in memory.
-
-    ``about`` is what its description says beside, in `table.js`, which comes last.
-    """
+def row_files(entries: Iterable[Entry], place: str, index: Index, summary: Summary) -> Iterator[File]:
+    """All files of a table under ``data/PLACE/``, a few of its rows in memory; `table.js` describes them."""
     columns, page = _Columns(), _Page()
     codes, finishes = Names(), Names()
     starts: list[int] = []
@@ -107,7 +102,7 @@ def row_files(
     yield from index_files(index, place, count, firsts)
     table = {"rows": count, "chunks": chunks, "pages": starts, "words": firsts}
     names = {"codes": [*codes.seen], "finishes": [*finishes.seen]}
-    yield data_file(f"{place}/table", {**about, **table, **names})
+    yield data_file(f"{place}/table", {**table, **names})
 
 
 class _Page:

@@ -73,7 +73,7 @@
       if (mine === turn) at("count").textContent = `Loading ${count(here)} of ${count(all)} parts…`;
     });
     if (mine !== turn) return false;
-    table = opened;
+    table = Object.assign(opened, known);
     orderedFor = null;
     shown = { ...shown, batch: known.place };
     at("batch").replaceChildren(
