@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from urllib.parse import urlencode
 
+from runner.provider import Phase
 from runner.report.site.markup import Child, Html, join, tag
 from runner.report.site.overview import amounts, spending_plots, tiles
 from runner.report.site.plots import distribution, frequencies, timeline
@@ -167,7 +168,7 @@ def _tasks(view: View) -> Child:
     rows: list[tuple[str, ...]] = [
         (
             task.id,
-            task.phase + (f" ({task.ending})" if task.ending not in ("", "completed") else ""),
+            task.phase + (f" ({task.ending})" if task.ending not in ("", Phase.SUCCEEDED) else ""),
             f"{task.requests:,}",
             *(f"{count:,}" for count in task.counts),
             moment(task.begun_at),
@@ -176,7 +177,7 @@ def _tasks(view: View) -> Child:
         )
         for task in latest
     ]
-    if view.words:
+    if view.words and any(task.error for task in latest):
         heads = (*heads, "Says")
         rows = [(*row, task.error[:500]) for row, task in zip(rows, latest, strict=True)]
     more = f"The latest {len(latest):,} of {len(view.tasks):,}." if len(latest) < len(view.tasks) else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from runner.report.site.markup import Child, Html, join, tag
-from runner.report.site.plots import outcome, spending
+from runner.report.site.plots import outcome, ranking, spending
 from runner.report.site.shell import Frame, page
 from runner.report.site.view import Money, View, actual, duration, estimated
 from runner.report.text import money
@@ -37,7 +37,7 @@ def overview_page(frame: Frame, views: Sequence[View]) -> bytes:
             ("Tokens out", f"{sum(task.tokens[1] for task in tasks):,}", ""),
             ("Tasks", f"{len(tasks):,}", f"{sum(task.on_its_way for task in tasks):,} on their way"),
         ),
-        tag("div", spending_plots(tasks), class_="plots"),
+        tag("div", spending_plots(tasks), _ranked(views), class_="plots"),
         tag("h2", "Batches"),
         _table(views) if views else tag("p", "There are no specs, and the state knows of no batch."),
         scripts=("base", "overview"),
@@ -61,6 +61,19 @@ def _table(views: Sequence[View]) -> Html:
             aria_label="Batches",
         ),
     )
+
+
+def _ranked(views: Sequence[View]) -> list[Child]:
+    """Which batches cost most, in each currency, and which lack most answers."""
+    costs: dict[str, list[tuple[str, float, str]]] = {}
+    for view in views:
+        for currency, amount in actual(view.tasks).amounts.items():
+            costs.setdefault(currency, []).append((view.name, amount, f"{money(amount)} {currency}"))
+    lacking = [(view.name, view.counts.failed + view.counts.missing) for view in views]
+    return [
+        *(ranking(f"Spent by batch, {currency}", found) for currency, found in sorted(costs.items())),
+        ranking("Rows failed or missing by batch", [(name, count, f"{count:,}") for name, count in lacking]),
+    ]
 
 
 def _row(view: View) -> Html:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from runner.provider import Phase
 from runner.report.site.entry import STATUSES
 from runner.report.site.markup import Child, Html, tag
 from runner.report.site.summary import Histogram
@@ -13,9 +14,10 @@ from runner.report.text import money
 from runner.result import Counts
 from runner.task import Task
 
-_WIDTH, _HEIGHT = 420, 150
+_WIDTH, _HEIGHT, _WIDE = 420, 150, 860
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 10, 10, 22
 _BARS = 24
+_RANKED = 7
 _TIMELINE = 40
 """Tasks that a timeline has room for: the latest ones."""
 _SHARE = 0.99
@@ -58,20 +60,27 @@ def distribution(title: str, histogram: Histogram, unit: str) -> Html | None:
 
 
 def frequencies(title: str, numbers: Sequence[tuple[str, int]]) -> Html | None:
-    """How often each word occurred, most frequent first; None for no words at all."""
-    if not numbers:
+    """How often each word occurred; None for no words at all."""
+    total = sum(count for _, count in numbers)
+    return ranking(title, [(word, count, f"{count:,} ({_percent(count / total)})") for word, count in numbers])
+
+
+def ranking(title: str, numbers: Sequence[tuple[str, float, str]]) -> Html | None:
+    """The greatest of some numbers as bars, each with its name and how it is spelt; None where there are none."""
+    shown = sorted((one for one in numbers if one[1] > 0), key=lambda one: -one[1])[:_RANKED]
+    if not shown:
         return None
-    shown, most, total = numbers[:8], max(count for _, count in numbers), sum(count for _, count in numbers)
+    most = shown[0][1]
     parts: list[Html] = []
-    for at, (word, count) in enumerate(shown):
-        y = 18 * at + 14
+    for at, (word, value, spelt) in enumerate(shown):
+        y, width = 18 * at + 14, _short(max(1, 190 * value / most))
         parts += [
             tag("text", _clipped(word, 16), x=0, y=y),
-            tag("rect", class_="bar", x=112, y=y - 10, width=_short(max(1, 210 * count / most)), height=12, rx=2),
-            tag("text", f"{count:,} ({_percent(count / total)})", x=_short(118 + 210 * count / most), y=y),
+            tag("rect", class_="bar", x=112, y=y - 10, width=width, height=12, rx=2),
+            tag("text", spelt, x=118 + width, y=y),
         ]
-    said = f"{title}: " + ", ".join(f"{word} {count:,}" for word, count in shown)
-    return _figure(tag("strong", title), _svg(said, parts, height=18 * len(shown) + 4))
+    said = f"{title}: " + ", ".join(f"{word} {spelt}" for word, _, spelt in shown)
+    return _figure(tag("strong", title), _svg(said, parts, height=18 * max(len(shown), 7) + 4))
 
 
 def spending(points: Sequence[tuple[float, float]], currency: str) -> Html | None:
@@ -94,7 +103,7 @@ def spending(points: Sequence[tuple[float, float]], currency: str) -> Html | Non
     parts = [
         tag("path", class_="area", d=f"{line}V{_y(0, total)}Z"),
         tag("path", class_="curve", d=line),
-        *_axes(money(total), (moment(first)[:16], moment(last)[:16])),
+        *_axes(money(total), (moment(first), moment(last))),
     ]
     caption = (tag("strong", "Spent over time"), f": {money(total)} {currency} by usage and price")
     return _figure(caption, _svg(said, parts))
@@ -107,7 +116,7 @@ def timeline(tasks: Sequence[Task]) -> Html | None:
         return None
     first = min(task.begun_at for task in shown)
     last = max(max(_moments(task)) for task in shown)
-    span, room = max(last - first, 1.0), 860 - 130 - 10
+    span, room = max(last - first, 1.0), _WIDE - 130 - 10
 
     def x(at: float) -> float:
         return 130 + room * (at - first) / span
@@ -130,7 +139,7 @@ def timeline(tasks: Sequence[Task]) -> Html | None:
     said = f"{len(shown):,} tasks in {duration(last - first)}, from {moment(first)} UTC"
     more = f" (the latest {len(shown):,} of {len(tasks):,})" if len(shown) < len(tasks) else ""
     caption = (tag("strong", "Tasks over time"), f"{more}: grey until the provider had it, then coloured by its end")
-    return _figure(caption, _svg(said, parts, width=860, height=bottom + 4))
+    return _figure(caption, _svg(said, parts, width=_WIDE, height=bottom + 4), whole=True)
 
 
 def _stretches(task: Task, last: float) -> list[tuple[str, float, float]]:
@@ -138,7 +147,7 @@ def _stretches(task: Task, last: float) -> list[tuple[str, float, float]]:
     if task.started_at is None:
         return [("waiting", task.begun_at, max(_moments(task)))]
     end = task.collected_at or task.ended_at or last
-    css = {"completed": "collected", "": "running"}.get(task.ending, "failed")
+    css = {Phase.SUCCEEDED: "collected", "": "running"}.get(task.ending, "failed")
     return [("waiting", task.begun_at, task.started_at), (css, task.started_at, max(end, task.started_at))]
 
 
@@ -150,8 +159,8 @@ def _moments(task: Task) -> list[float]:
 # ---- pieces --------------------------------------------------------------------------------------------------------
 
 
-def _figure(caption: Child, svg: Html) -> Html:
-    return tag("figure", tag("figcaption", caption), svg)
+def _figure(caption: Child, svg: Html, *, whole: bool = False) -> Html:
+    return tag("figure", tag("figcaption", caption), svg, class_="whole" if whole else None)
 
 
 def _svg(said: str, parts: Sequence[Html], width: int = _WIDTH, height: int = _HEIGHT) -> Html:

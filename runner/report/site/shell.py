@@ -69,7 +69,7 @@ def answers_page(frame: Frame) -> bytes:
         ("Status", "status", "c-status"),
         ("Prompt", "", "c-prompt"),
         ("Answer", "", ""),
-        ("Characters", "length", "c-number numeric"),
+        ("Length", "length", "c-number numeric"),
         ("Tokens in", "input", "c-number numeric"),
         ("Tokens out", "output", "c-number numeric"),
     )

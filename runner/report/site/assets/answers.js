@@ -32,14 +32,11 @@
   }
 
   // Go to where `changes` lead; whatever filters begins at the first page.
-  function go(changes, { push = false } = {}) {
+  function go(changes) {
     const filters = Object.keys(changes).some((key) => !["page", "row"].includes(key));
     const next = { ...shown, ...(filters ? { page: "", row: "" } : {}), ...changes };
-    if (push) location.hash = address(next);
-    else {
-      history.replaceState(null, "", address(next));
-      update();
-    }
+    history.replaceState(null, "", address(next));
+    start();
   }
 
   async function update() {
@@ -73,7 +70,7 @@
       if (mine === turn) at("count").textContent = `Loading ${count(here)} of ${count(all)} parts…`;
     });
     if (mine !== turn) return false;
-    table = Object.assign(opened, known);
+    table = { ...opened, samples: known.samples };
     orderedFor = null;
     shown = { ...shown, batch: known.place };
     at("batch").replaceChildren(

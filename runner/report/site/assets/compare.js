@@ -8,6 +8,7 @@
   const { apart } = Report.words;
   const SIZE = 50;
   const EXCERPT = 260;
+  const COMPARED = 4000; // characters of a text that the table looks for differences in
   const at = (id) => document.getElementById(id);
   const KINDS = {
     differ: "Answer differs",
@@ -33,13 +34,10 @@
     return { left: read("left"), right: read("right"), show: read("show", "differ"), q: read("q"), page: read("page"), row: read("row") };
   }
 
-  function go(changes, { push = false } = {}) {
+  function go(changes) {
     const next = { ...shown, ...("page" in changes || "row" in changes ? {} : { page: "", row: "" }), ...changes };
-    if (push) location.hash = address(next);
-    else {
-      history.replaceState(null, "", address(next));
-      update();
-    }
+    history.replaceState(null, "", address(next));
+    start();
   }
 
   async function update() {
@@ -143,12 +141,12 @@
   }
 
   const side = (table, row) => (row < 0 ? null : texts(table, row));
-  const load2 = ([one, other]) => Promise.all([side(left, one), side(right, other)]);
+  const sides = ([one, other]) => Promise.all([side(left, one), side(right, other)]);
 
   async function render(mine) {
     const page = Math.min(Math.max(0, Number.parseInt(shown.page || "1", 10) - 1 || 0), Math.max(0, Math.ceil(order.length / SIZE) - 1));
     const here = order.slice(page * SIZE, (page + 1) * SIZE);
-    const found = await Promise.all(here.map((number) => load2(pairs[number])));
+    const found = await Promise.all(here.map((number) => sides(pairs[number])));
     if (mine !== turn) return;
     at("rows").replaceChildren(...found.map((both, index) => line(both, here[index])));
     at("nothing").hidden = found.length > 0;
@@ -159,7 +157,8 @@
   const said = (one) => one?.text ?? one?.message ?? "";
 
   function line([one, other], number) {
-    const [gone, come] = apart(said(one).slice(0, 4000), said(other).slice(0, 4000));
+    const both = typeof one?.text === "string" && typeof other?.text === "string";
+    const [gone, come] = both ? apart(one.text.slice(0, COMPARED), other.text.slice(0, COMPARED)) : [[], []];
     const cell = (entry, places, name) =>
       element(
         "td",
@@ -191,9 +190,10 @@
   async function openPair(row, mine) {
     const both = pairs[Number(row) - 1];
     if (!both) return dialog.hide();
-    const [one, other] = await load2(both);
+    const [one, other] = await sides(both);
     if (mine !== turn) return;
-    const [gone, come] = apart(one?.text ?? "", other?.text ?? "");
+    const said = typeof one?.text === "string" && typeof other?.text === "string";
+    const [gone, come] = said ? apart(one.text, other.text) : [[], []];
     const none = (title) => Report.view.section(title, element("p", { class: "quiet" }, "There is no such row."));
     dialog.show(
       [element("bdi", {}, (one ?? other).key)],

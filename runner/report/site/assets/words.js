@@ -17,13 +17,13 @@ Report.words = (() => {
     const places = (words, side) => {
       const found = [];
       let at = 0;
+      let between = -1;
       words.forEach((word, index) => {
-        const inside = index >= start && index < words.length - end && !kept[side].has(index - start);
-        if (inside) {
-          const last = found.at(-1);
-          if (last && last[1] === at) last[1] += word.length;
-          else found.push([at, at + word.length]);
-        }
+        const differs = index >= start && index < words.length - end && !kept[side].has(index - start);
+        const last = found.at(-1);
+        if (differs && last && (last[1] === at || between === at)) last[1] = at + word.length;
+        else if (differs) found.push([at, at + word.length]);
+        if (!differs && last?.[1] === at && !word.trim()) between = at + word.length; // a space that both have
         at += word.length;
       });
       return found;
