@@ -77,8 +77,7 @@ def entry_of(
     )
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)
+_json = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
 def prompt_texts(body: str) -> Iterator[str]:

@@ -21,7 +21,6 @@ Report.search = (() => {
         continue;
       }
       const letters = [...joined];
-      if (letters.length > 2) phrases.push(joined); // pairs may stand apart
       if (letters.length === 1) words.push(joined);
       for (let at = 0; at + 1 < letters.length; at++) words.push(letters[at] + letters[at + 1]);
     }

@@ -6,6 +6,7 @@ Report.table = (() => {
   const SMALL = ["status", "code", "finish"];
   const LARGE = ["number", "sample", "input", "output", "length", "answer", "prompt"];
   const STATUSES = ["succeeded", "failed", "missing", "pending"];
+  const ABREAST = 64; // rows that are looked through at a time
   const NONE = 0xffffffff; // a number that nobody said
 
   async function open(place, progress = () => {}) {
@@ -97,15 +98,18 @@ Report.table = (() => {
     return normal([one.key, ...asked, one.text ?? "", one.message].join("\n"));
   }
 
-  // The rows of `candidates` that hold every phrase, page by page; `found` hears of each step and may say no to more.
+  // The rows of `candidates` that hold every phrase; `found` hears of them as they grow and may say no to more.
   async function holding(table, candidates, phrases, found) {
     const kept = [];
     let said = performance.now();
-    for (let at = 0; at < candidates.length; at++) {
-      const text = haystack(await texts(table, candidates[at]));
-      if (phrases.every((phrase) => text.includes(phrase))) kept.push(candidates[at]);
+    for (let at = 0; at < candidates.length; at += ABREAST) {
+      const some = await Promise.all(candidates.slice(at, at + ABREAST).map((row) => texts(table, row)));
+      for (const one of some) {
+        const text = haystack(one);
+        if (phrases.every((phrase) => text.includes(phrase))) kept.push(one.row);
+      }
       if (performance.now() - said < 150) continue;
-      if (!found(kept, at + 1)) return null;
+      if (!found(kept)) return null;
       said = performance.now();
     }
     return kept;
