@@ -22,7 +22,7 @@ def a_task(id: str = "t-1", **changes: Any) -> Task:
         "batch": "a",
         "provider": "demo",
         "model": "m",
-        "shard": hashlib.sha256(id.encode()).hexdigest(),
+        "shard": hashlib.sha256(id.encode("utf-8", "replace")).hexdigest(),
         "requests": 3,
         "max_wait": 86_400,
         "give_up": 172_800,

@@ -68,11 +68,16 @@ def _answers(view: View) -> Child:
 
 
 def _answers_link(place: str, **filters: str) -> str:
-    return f"../answers.html#{urlencode({'batch': place, **filters})}"
+    return f"../answers.html#{_query(batch=place, **filters)}"
 
 
 def _compare_link(left: str, right: str) -> str:
-    return f"../compare.html#{urlencode({'left': left, 'right': right})}"
+    return f"../compare.html#{_query(left=left, right=right)}"
+
+
+def _query(**values: str) -> str:
+    """What comes behind the # of a link; half a character, which no link can hold, leads nowhere."""
+    return urlencode(values, errors="replace")
 
 
 def _errors(view: View) -> Child:

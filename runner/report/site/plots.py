@@ -160,7 +160,9 @@ def _moments(task: Task) -> list[float]:
 
 
 def _figure(caption: Child, svg: Html, *, whole: bool = False) -> Html:
-    return tag("figure", tag("figcaption", caption), svg, class_="whole" if whole else None)
+    """``whole``: as wide as the page, and on a narrow one to be moved to and fro."""
+    css, stop = ("whole", 0) if whole else (None, None)
+    return tag("figure", tag("figcaption", caption), svg, class_=css, tabindex=stop)
 
 
 def _svg(said: str, parts: Sequence[Html], width: int = _WIDTH, height: int = _HEIGHT) -> Html:

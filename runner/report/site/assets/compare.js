@@ -217,7 +217,7 @@
       const seen = new Map((mine.body === null ? [] : messages(mine.body)).map(({ text }, index) => [text, others[index]?.text ?? ""]));
       return (text) => apart(...(which ? [seen.get(text) ?? "", text] : [text, seen.get(text) ?? ""]))[which];
     };
-    return [element("div", { class: "sides" }, prompt(one, differing(one, other, 0)), prompt(other, differing(other, one, 1)))];
+    return [element("div", { class: "sides" }, prompt(one, differing(one, other, 0), "Prompt, left"), prompt(other, differing(other, one, 1), "Prompt, right"))];
   }
 
   const dialog = reader(

@@ -81,17 +81,28 @@ Report.search = (() => {
     return first;
   }
 
+  // A word or a phrase where it begins no later than a word does.
+  const BEGINS = `(?<!(?![${JOINED}])[\\p{L}\\p{N}])`;
+  const PLAIN = new RegExp(`^(?![${JOINED}])[\\p{L}\\p{N}]`, "u");
+  const pattern = (text) => (PLAIN.test(text) ? BEGINS : "") + text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
+
+  // Whether a text, normal as the phrases are, holds all of them.
+  function holder(phrases) {
+    const patterns = phrases.map((phrase) => new RegExp(pattern(phrase), "u"));
+    return (text) => patterns.every((one) => one.test(text));
+  }
+
   // Where a text holds what was asked for: [start, end) of each place, in order.
   function places(text, { words, phrases }) {
-    const wanted = [...phrases, ...words].map((word) => word.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&"));
+    const wanted = [...phrases, ...words];
     if (!wanted.length) return [];
     const found = [];
-    for (const hit of text.matchAll(new RegExp(wanted.join("|"), "giu"))) {
+    for (const hit of text.matchAll(new RegExp(wanted.map(pattern).join("|"), "giu"))) {
       found.push([hit.index, hit.index + hit[0].length]);
       if (found.length === 1000) break;
     }
     return found;
   }
 
-  return { parse, find, places, bytes, normal };
+  return { parse, find, holder, places, bytes, normal };
 })();

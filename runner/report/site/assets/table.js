@@ -2,7 +2,7 @@
 "use strict";
 Report.table = (() => {
   const { load } = Report;
-  const { bytes, normal } = Report.search;
+  const { bytes, holder, normal } = Report.search;
   const SMALL = ["status", "code", "finish"];
   const LARGE = ["number", "sample", "input", "output", "length", "answer", "prompt"];
   const STATUSES = ["succeeded", "failed", "missing", "pending"];
@@ -100,13 +100,13 @@ Report.table = (() => {
 
   // The rows of `candidates` that hold every phrase; `found` hears of them as they grow and may say no to more.
   async function holding(table, candidates, phrases, found) {
+    const holds = holder(phrases);
     const kept = [];
     let said = performance.now();
     for (let at = 0; at < candidates.length; at += ABREAST) {
       const some = await Promise.all(candidates.slice(at, at + ABREAST).map((row) => texts(table, row)));
       for (const one of some) {
-        const text = haystack(one);
-        if (phrases.every((phrase) => text.includes(phrase))) kept.push(one.row);
+        if (holds(haystack(one))) kept.push(one.row);
       }
       if (performance.now() - said < 150) continue;
       if (!found(kept)) return null;

@@ -59,10 +59,10 @@ Report.view = (() => {
   const section = (title, ...children) =>
     element("section", { "aria-label": title }, element("h3", {}, title), ...children);
 
-  function prompt(one, mark) {
-    if (one.body === null) return section("Prompt", element("p", { class: "quiet" }, "Prompts are not part of this report."));
+  function prompt(one, mark, title = "Prompt") {
+    if (one.body === null) return section(title, element("p", { class: "quiet" }, "Prompts are not part of this report."));
     return section(
-      "Prompt",
+      title,
       Report.table.messages(one.body).map(({ role, text }) =>
         element("div", { class: "message" }, element("div", { class: "role" }, role), full(text, mark(text))),
       ),
@@ -102,8 +102,8 @@ Report.view = (() => {
   function reader(step, close) {
     const title = element("h2", { id: "reader-title" });
     const body = element("div", { class: "reader-body" });
-    const button = (label, name, action) => element("button", { type: "button", "aria-label": label, onclick: action }, name);
-    const copy = button("Copy a link to this row", "Copy link", () => navigator.clipboard?.writeText(location.href));
+    const button = (name, action, label = null) => element("button", { type: "button", "aria-label": label, onclick: action }, name);
+    const copy = button("Copy link", () => navigator.clipboard?.writeText(location.href));
     const dialog = element(
       "dialog",
       { class: "reader", "aria-labelledby": "reader-title" },
@@ -114,10 +114,10 @@ Report.view = (() => {
         element(
           "div",
           { class: "buttons" },
-          button("Row before", "←", () => step(-1)),
-          button("Row after", "→", () => step(1)),
+          button("←", () => step(-1), "Row before"),
+          button("→", () => step(1), "Row after"),
           copy,
-          button("Close", "Close", () => dialog.close()),
+          button("Close", () => dialog.close()),
         ),
       ),
       body,
