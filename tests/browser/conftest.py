@@ -66,10 +66,19 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return project.root / "report"
 
 
-@pytest.fixture(params=["file", "http"])
-def site(request: pytest.FixtureRequest, browser: Browser, report: Path) -> Iterator[Site]:
-    """The report from the disk, and from a sub-path of a server."""
-    with served(report) if request.param == "http" else from_disk(report) as url:
+@pytest.fixture
+def site(browser: Browser, report: Path) -> Iterator[Site]:
+    """The report from the disk, where a browser allows least."""
+    with from_disk(report) as url:
+        found = Site(browser, url)
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def served_site(browser: Browser, report: Path) -> Iterator[Site]:
+    """The report from a sub-path of a server."""
+    with served(report) as url:
         found = Site(browser, url)
         yield found
         found.close()
