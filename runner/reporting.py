@@ -24,7 +24,7 @@ from runner.report.site.shell import Frame, answers_page, compare_page
 from runner.report.site.summary import Summary
 from runner.report.site.view import Table, View, moment, page_name
 from runner.report.site.words import order
-from runner.report.status import batch_rows
+from runner.report.status import Standing, batch_rows, standings
 from runner.revision import Revision
 from runner.spec import Spec
 from runner.state import BatchState, State
@@ -59,8 +59,8 @@ class Written:
 
 def write_report(world: World, specs: Sequence[Spec], state: State, target: Path, wanted: Wanted) -> Written:
     """Write the site into the folder ``target``.  Raises RunnerError, OSError, Interrupted."""
-    kept = (world.project.specs, "schemas", ".github", *(spec.input.path for spec in specs))
-    check_place(target, world.grounds, (*kept, *(spec.output.path for spec in specs)))
+    files = [path for spec in specs for path in (spec.input.path, spec.output.path) if path]
+    check_place(target, world.grounds, (world.project.specs, "schemas", ".github", *files))
     site = Site(target, NAMES)
     try:
         written = _Writing(world, specs, state, site, wanted).all()
@@ -83,8 +83,7 @@ class _Writing:
         self._written = Written(site.target)
 
     def all(self) -> Written:
-        names = {*self._specs, *self._state.batches, *(task.batch for task in self._state.tasks.values())}
-        views = [self._view(name) for name in sorted(names)]
+        views = [self._view(one) for one in standings(self._state, list(self._specs))]
         tables = [table for view in views for table in view.tables]
         frame = Frame(self._world.root.resolve().name, moment(self._world.clock.now()), bool(tables))
         site = self._site
@@ -102,7 +101,8 @@ class _Writing:
         written.files, written.size = site.files, site.size
         return written
 
-    def _view(self, name: str) -> View:
+    def _view(self, standing: Standing) -> View:
+        name = standing.name
         spec, known = self._specs.get(name), self._state.batches.get(name, BatchState())
         tables: list[Table] = []
         summary, remark = None, ""
@@ -119,9 +119,10 @@ class _Writing:
             self._written.remarks[name] = remark
         return View(
             name,
+            standing.word,
             known,
             self._state.of(name),
-            summary.counts if summary is not None else batch_rows(self._state, name),
+            standing.rows if summary is None else summary.counts,
             spec=spec,
             declared=self._declared(spec) if spec is not None else "",
             summary=summary,
@@ -166,7 +167,7 @@ class _Writing:
         for count, line in enumerate(lines):
             if not count % _EVERY:
                 self._world.progress(what, count, total)
-            yield entry_of(line.row.number, line.row.values, line.body, line.output, self._shown)
+            yield entry_of(line.row.number, line.row.values, line.outcome, line.body, line.output, self._shown)
 
     def _earlier(self, spec: Spec, known: BatchState) -> list[Revision]:
         """Revisions whose answers are to be had beside those of today, latest first."""
@@ -206,7 +207,7 @@ def document_at(text: str, line: int) -> str:
 
 def _input(spec: Spec) -> str:
     """Tables that agree in this have the same rows under the same keys."""
-    return f"{spec.input.path}\n{spec.input.key or ''}"
+    return f"{spec.input.named}\n{spec.input.key or ''}"
 
 
 def assets() -> Iterator[tuple[str, bytes]]:

@@ -123,6 +123,17 @@ def test_problems_of_files_stop_the_plan(bench: Bench) -> None:
     assert len(bench.calls) == 1
 
 
+def test_a_report_has_no_answers_unless_told(bench: Bench) -> None:
+    """Pages may be public: anything but the word true leaves every row out."""
+    folder = str(bench.work / "runner-report")
+    assert bench.action("report") == {"folder": folder}
+    assert bench.argv[2:] == ["report", "--out", folder, "--revisions=1", "--no-answers"]
+    bench.action("report", {"answers": "yes"})
+    assert bench.argv[-1] == "--no-answers"
+    bench.action("report", {"answers": "true", "revisions": "3"})
+    assert bench.argv[2:] == ["report", "--out", folder, "--revisions=3"]
+
+
 @pytest.mark.parametrize("code", CODES)
 @pytest.mark.parametrize("name", ["plan", "apply"])
 def test_every_exit_code_is_the_steps(bench: Bench, name: str, code: int) -> None:

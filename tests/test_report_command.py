@@ -67,7 +67,7 @@ def test_it_shows_every_row(project: Project) -> None:
     assert json.loads(rows[0][3])["messages"][-1]["content"] == "canary-prompt 1"
     assert json.loads(rows[0][4]) == {"id": "key-1", "q": "canary-prompt 1", "note": "canary-input"}
     page = (folder / "batches" / "job.html").read_text()
-    for said in ("What it is about", "team: evals", "done, with failures", "refused", "canary-error", "user: "):
+    for said in ("What it is about", "team: evals", "incomplete", "refused", "canary-error", "user: "):
         assert said in page
     overview = (folder / "index.html").read_text()
     assert "batches/job.html" in overview
@@ -178,7 +178,7 @@ def test_a_batch_without_a_spec_is_still_told_of(project: Project) -> None:
     """What was spent on it was spent."""
     (project.root / "specs/job.yaml").unlink()
     page = (report(project) / "batches/job.html").read_text()
-    assert "spec removed" in page
+    assert "Its spec is gone" in page
     assert "Actual cost" in page
 
 

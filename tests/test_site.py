@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 import pytest
 from builders import a_spec, a_task
 
+from runner.checks import CheckResult
 from runner.edge.grounds import Grounds
 from runner.edge.sites import MARKER, Site, check_place
 from runner.edge.spill import Spill
@@ -34,7 +35,7 @@ from runner.report.site.view import Money, Table, View, actual, duration, estima
 from runner.report.site.words import order, words
 from runner.reporting import document_at
 from runner.result import Counts
-from runner.state import BatchState
+from runner.state import BatchState, Publication
 from runner.task import COLLECTED, OPEN
 
 EVIL = "</script><img src=x onerror=alert(1)>\"'&\u202e\x00\u2028\ud800"
@@ -208,17 +209,14 @@ def test_too_many_codes_are_one() -> None:
     assert len(set(places[199:])) == 1
 
 
-def test_pending_is_told_from_missing() -> None:
-    """An output has three statuses; who looks at a running batch wants the fourth."""
-    error = {"code": "pending", "message": "its task has not ended yet", "retryable": True}
+def test_dropped_prompts_are_in_no_entry() -> None:
+    """Neither as they were sent, nor the row that they were made of."""
     usage = {"input_tokens": None, "output_tokens": None}
-    line = {"key": "1", "sample": 1, "status": "missing", "text": None, "parsed": None, "finish_reason": None}
-    output = {**line, "usage": usage, "model": None, "task": None, "error": error}
-    entry = entry_of(1, {"q": 1}, "{}", output, Shown())
-    assert (entry.status, entry.code) == ("pending", "pending")
-    assert entry_of(1, {"q": 1}, "{}", {**output, "error": {**error, "code": "gave_up"}}, Shown()).status == "missing"
-    hidden = entry_of(1, {"q": 1}, "{}", output, Shown(prompts=False))
-    assert (hidden.body, hidden.input) == (None, None)
+    output = {"key": "1", "sample": 1, "status": "missing", "text": None, "parsed": None, "finish_reason": None}
+    output |= {"usage": usage, "model": None, "task": None, "error": None}
+    entry = entry_of(1, {"q": 1}, "pending", "{}", output, Shown(prompts=False))
+    assert (entry.status, entry.body, entry.input) == ("pending", None, None)
+    assert entry_of(1, {"q": 1}, "pending", "{}", output, Shown()).input == '{"q": 1}'
 
 
 def test_what_is_searched() -> None:
@@ -316,7 +314,7 @@ class Found(HTMLParser):
 
 def a_view(**changes: Any) -> View:
     tasks = [a_task(phase=COLLECTED, collected_at=1_060.0, tokens=(1_000, 2_000), price=(0.5, 1.0), currency="CNY")]
-    view = View("a", BatchState(), tasks, Counts(3), spec=a_spec(), declared="name: a\n", summary=Summary())
+    view = View("a", "done", BatchState(), tasks, Counts(3), spec=a_spec(), declared="name: a\n", summary=Summary())
     return replace(view, **changes)
 
 
@@ -345,17 +343,21 @@ def test_pages_run_nothing_but_the_sites_own_scripts(view: View) -> None:
         assert found.odd == []
 
 
-def test_a_batch_says_where_it_stands() -> None:
-    """In the words that a person would choose."""
-    running = a_view(tasks=[a_task(phase=OPEN)])
-    assert a_view().standing == ("done", "done")
-    assert running.standing[1] == "running"
-    assert a_view(counts=Counts(1, 1)).standing[1] == "done, with failures"
-    assert a_view(counts=Counts(1, 0, 0, 2)).standing[1] == "incomplete"
-    assert a_view(spec=None).standing[1] == "spec removed"
-    assert a_view(state=BatchState(cancelled=True)).standing[1] == "cancelled"
-    assert a_view(tasks=()).standing[1] == "not submitted"
-    assert (a_view().seconds, running.seconds) == (60.0, None)
+def test_a_batch_takes_from_its_first_task_to_its_last_result() -> None:
+    """While one of them is on its way, nobody knows how long."""
+    assert a_view().seconds == 60.0
+    assert a_view(tasks=[*a_view().tasks, a_task("t-2", phase=OPEN)]).seconds is None
+
+
+def test_checks_are_told_with_the_rows_that_speak_against_them() -> None:
+    """But without those rows where none are shown."""
+    result = CheckResult("polite", "refusals", "max", 0.1, "error", 2, 8, ("key-7",), "why")
+    published = Publication("k", "outputs/a.jsonl", "s", Counts(8), 1.0, checks=(result,))
+    view = a_view(state=BatchState(published=published))
+    page = batch_page(FRAME, view).decode()
+    for said in ("polite", "fails", "25%", "at most 10%", "key-7", "why"):
+        assert said in page
+    assert "key-7" not in batch_page(FRAME, replace(view, words=False)).decode()
 
 
 def test_money_is_usage_times_price() -> None:

@@ -110,6 +110,9 @@ def test_a_batch_leads_to_its_failures(site: Site) -> None:
         ("eggs ducks", 0),
         ('"how many ducks"', 30),
         ('"ducks how"', 0),
+        ("key:k017", 1),
+        ('key:k017 key:"k018" eggs', 2),
+        ("key:k01", 0),
         ('"17: how"', 1),  # not 117
         ('"7: how"', 1),
         ("refused", 0),  # a code is filtered by, a message is found
@@ -237,6 +240,7 @@ def test_the_keyboard_is_enough(site: Site) -> None:
     page.keyboard.press("/")
     page.keyboard.type("ducks")
     expect(page.locator("#count")).to_have_text("30 of 300 rows")
+    expect(keys(page)).to_have_count(30)
     page.keyboard.press("ArrowDown")
     expect(keys(page).first).to_be_focused()
     page.keyboard.press("ArrowDown")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from urllib.parse import urlencode
 
+from runner.checks import CheckResult, percent
 from runner.provider import Phase
 from runner.report.site.markup import Child, Html, join, tag
 from runner.report.site.overview import amounts, spending_plots, tiles
 from runner.report.site.plots import distribution, frequencies, timeline
 from runner.report.site.shell import Frame, page
-from runner.report.site.view import View, actual, duration, estimated, moment
+from runner.report.site.view import View, actual, duration, estimated, moment, page_name
 from runner.report.text import money
 from runner.task import Task
 
@@ -19,7 +20,6 @@ _TASKS = 500
 
 
 def batch_page(frame: Frame, view: View) -> bytes:
-    css, words = view.standing
     spec = view.spec
     sections = (section(view) for section in SECTIONS)
     return page(
@@ -27,11 +27,15 @@ def batch_page(frame: Frame, view: View) -> bytes:
         f"batches/{view.page}.html",
         view.name,
         tag("p", tag("a", "Overview", href="../index.html"), " / ", class_="quiet"),
-        tag("h1", view.name, " ", tag("span", words, class_=f"badge {css}")),
+        tag("h1", view.name, " ", tag("span", view.word, class_=f"badge {view.css}")),
         tag("p", spec.description) if spec and spec.description else None,
         tag("ul", [tag("li", f"{name}: {value}") for name, value in spec.labels.items()], class_="labels")
         if spec and spec.labels
         else None,
+        tag("p", "Reads the answers of ", tag("a", spec.input.batch, href=f"{page_name(spec.input.batch)}.html"))
+        if spec and spec.input.batch
+        else None,
+        tag("p", "Its spec is gone: this is what the state knows.", class_="note") if spec is None else None,
         tag("p", view.remark, class_="note") if view.remark else None,
         *sections,
         base="../",
@@ -49,6 +53,29 @@ def _numbers(view: View) -> Html:
         ("Tokens", f"{sum(view.tokens):,}", f"{view.tokens[0]:,} in, {view.tokens[1]:,} out"),
         ("Time to finish", duration(view.seconds), ""),
     )
+
+
+def _checks(view: View) -> Child:
+    """What was wanted of the answers as a whole, and what they came to when the output was written."""
+    results = view.state.published.checks if view.state.published else ()
+    if not results:
+        return None
+    table = view.tables[0].place if view.tables else None
+
+    def cells(one: CheckResult) -> tuple[Child, ...]:
+        css, word = ("done", "holds") if one.holds else ("failed", "fails") if one.is_error else ("missing", "warns")
+        share = "no row" if one.share is None else percent(one.share)
+        wanted = f"at {'least' if one.bound == 'min' else 'most'} {percent(one.limit)}"
+        rows = [
+            [" ", tag("a", key, href=_answers_link(table, q=f'key:"{key}"')) if table else key]
+            for key in (one.examples if view.words else ())
+        ]
+        badge = tag("span", word, class_=f"badge {css}")
+        return (one.name, one.kind, badge, share, wanted, f"{one.count:,} of {one.total:,}", [rows, " ", one.note])
+
+    heads = ("Check", "Kind", "Outcome", "Share", "Wanted", "Rows", "Against it")
+    shown = [cells(one) if view.words else cells(one)[:-1] for one in results]
+    return _section("Checks", _table("Checks", heads if view.words else heads[:-1], shown, numeric={3, 4, 5}))
 
 
 def _answers(view: View) -> Child:
@@ -216,7 +243,7 @@ def _declared(view: View) -> Child:
 
 
 SECTIONS: tuple[Callable[[View], Child], ...] = (
-    *(_numbers, _answers, _errors, _plots, _model, _cost, _tasks, _revisions, _declared),
+    *(_numbers, _answers, _checks, _errors, _plots, _model, _cost, _tasks, _revisions, _declared),
 )
 """What stands on the page, from top to bottom; each is left out where there is nothing to say."""
 

@@ -12,7 +12,6 @@ from runner.result import FAILED, MISSING, SUCCEEDED
 PENDING = "pending"
 STATUSES = (SUCCEEDED, FAILED, MISSING, PENDING)
 """A status is written as its place in here."""
-_NOT_YET = ("pending", "not_submitted")
 
 
 @dataclass(frozen=True)
@@ -52,18 +51,17 @@ class Entry:
 
 
 def entry_of(
-    number: int, values: Mapping[str, Any], body: str | None, output: Mapping[str, Any], shown: Shown
+    number: int, values: Mapping[str, Any], status: str, body: str | None, output: Mapping[str, Any], shown: Shown
 ) -> Entry:
-    """A row's ``output`` line beside what was asked of it."""
+    """A row's ``output`` line beside what was asked of it; ``status`` is one of STATUSES."""
     error, usage = output["error"] or {}, output["usage"]
-    code = error.get("code", "")
     parsed = output["parsed"]
     return Entry(
         number,
         output["sample"],
         output["key"],
-        PENDING if output["status"] == MISSING and code in _NOT_YET else output["status"],
-        code,
+        status,
+        error.get("code", ""),
         error.get("message", ""),
         output["finish_reason"] or "",
         usage["input_tokens"],

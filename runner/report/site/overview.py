@@ -77,7 +77,6 @@ def _ranked(views: Sequence[View]) -> list[Child]:
 
 
 def _row(view: View) -> Html:
-    css, words = view.standing
     counts, rate = view.counts, view.failure_rate
     cost = actual(view.tasks)
     labels = " ".join(f"{name} {value}" for name, value in (view.spec.labels if view.spec else {}).items())
@@ -88,7 +87,7 @@ def _row(view: View) -> Html:
     return tag(
         "tr",
         tag("th", tag("a", view.name, href=f"batches/{view.page}.html"), scope="row"),
-        tag("td", tag("span", words, class_=f"badge {css}")),
+        tag("td", tag("span", view.word, class_=f"badge {view.css}")),
         tag("td", outcome(counts)),
         *(
             number(f"{value:,}", value)
@@ -98,7 +97,7 @@ def _row(view: View) -> Html:
         number(f"{sum(view.tokens):,}", sum(view.tokens)),
         number(amounts(cost), sum(cost.amounts.values())),
         number(duration(view.seconds), -1 if view.seconds is None else view.seconds),
-        data_text=f"{view.name} {words} {labels}",
+        data_text=f"{view.name} {view.word} {labels}",
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from runner.report.site.summary import Summary
+from runner.report.status import CANCELLED, DONE, INCOMPLETE, READY, RUNNING, UNSETTLED, UNWRITTEN
 from runner.result import Counts
 from runner.spec import NAME, Spec
 from runner.state import BatchState
@@ -27,14 +28,25 @@ class Table:
     samples: int
 
 
+_CLASSES = {
+    **dict.fromkeys((RUNNING, READY), "running"),
+    **dict.fromkeys((UNSETTLED, CANCELLED), "missing"),
+    DONE: "done",
+    INCOMPLETE: "failed",
+    UNWRITTEN: "pending",
+}
+
+
 @dataclass(frozen=True)
 class View:
-    """``spec`` is None of a batch whose spec is gone; ``declared`` is its text, "" where it is not shown.
+    """``word`` says where it stands, as `runner status` does.
 
-    ``summary`` is None, and ``remark`` says why, where its rows could not be read.
+    ``spec`` is None of a batch whose spec is gone; ``declared`` is its text, "" where it is not shown.  ``summary`` is
+    None, and ``remark`` says why, where its rows could not be read.
     """
 
     name: str
+    word: str
     state: BatchState
     tasks: Sequence[Task]
     counts: Counts
@@ -51,23 +63,9 @@ class View:
         return page_name(self.name)
 
     @property
-    def standing(self) -> tuple[str, str]:
-        """Where it stands: a class of ``report.css`` and a few words."""
-        if any(task.on_its_way for task in self.tasks):
-            return "running", "running"
-        if self.spec is None:
-            return "idle", "spec removed"
-        if self.state.cancelled:
-            return "missing", "cancelled"
-        if self.spec.suspend:
-            return "idle", "suspended"
-        if not self.tasks:
-            return "idle", "not submitted"
-        if self.counts.pending:
-            return "pending", "incomplete"
-        if self.counts.failed or self.counts.missing:
-            return "failed", "done, with failures"
-        return "done", "done"
+    def css(self) -> str:
+        """The class in ``report.css`` of the word for where it stands."""
+        return _CLASSES.get(self.word, "idle")
 
     @property
     def failure_rate(self) -> float | None:

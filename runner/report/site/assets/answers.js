@@ -85,7 +85,7 @@
 
   async function select(now, mine) {
     asked = parse(now.q);
-    const mask = await find(table, asked.words);
+    const mask = await find(table, asked);
     if (mine !== turn) return false;
     const found = candidates(mask);
     if (!asked.phrases.length) {

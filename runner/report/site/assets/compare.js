@@ -54,8 +54,8 @@
       [left, right] = both;
       pair();
     }
-    const { words } = parse(now.q);
-    const masks = await Promise.all([find(left, words), find(right, words)]);
+    const asked = parse(now.q);
+    const masks = await Promise.all([find(left, asked), find(right, asked)]);
     if (mine !== turn) return;
     choose(masks);
     if (now.row) await openPair(now.row, mine);

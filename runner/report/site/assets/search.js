@@ -7,10 +7,15 @@ Report.search = (() => {
   const RUN = new RegExp(`([${JOINED}]+)|((?:(?![${JOINED}])[\\p{L}\\p{N}])+)`, "gu");
   const normal = (text) => text.normalize("NFKC").toLowerCase();
 
-  // A query as words that each begin a word of the row, and phrases that it holds as they are.
+  // A query as words that each begin a word of the row, phrases that it holds as they are, and keys, one of which is its.
   function parse(query) {
     const phrases = [];
-    const loose = query.replace(/"([^"]+)"?/g, (_, phrase) => {
+    const keys = [];
+    const rest = query.replace(/(?<!\S)key:(?:"([^"]*)"|(\S+))/g, (_, quoted, bare) => {
+      keys.push(quoted ?? bare);
+      return " ";
+    });
+    const loose = rest.replace(/"([^"]+)"?/g, (_, phrase) => {
       phrases.push(normal(phrase).trim());
       return ` ${phrase} `;
     });
@@ -24,7 +29,7 @@ Report.search = (() => {
       if (letters.length === 1) words.push(joined);
       for (let at = 0; at + 1 < letters.length; at++) words.push(letters[at] + letters[at + 1]);
     }
-    return { words: [...new Set(words)], phrases: [...new Set(phrases)].filter(Boolean) };
+    return { words: [...new Set(words)], phrases: [...new Set(phrases)].filter(Boolean), keys };
   }
 
   function bytes(base64) {
@@ -72,10 +77,23 @@ Report.search = (() => {
     return mask;
   }
 
-  // A byte for every row, 1 where it has all the words; null where none are asked for.
-  async function find(table, words) {
-    if (!words.length) return null;
+  const CUT = 100; // characters of a key that a check remembers
+
+  function rowsOf(table, keys) {
+    const mask = new Uint8Array(table.rows);
+    const exact = new Set(keys);
+    const long = keys.filter((key) => key.length >= CUT);
+    table.keys.forEach((key, row) => {
+      if (exact.has(key) || long.some((start) => key.startsWith(start))) mask[row] = 1;
+    });
+    return mask;
+  }
+
+  // A byte for every row, 1 where it has all the words and one of the keys; null where nothing is asked for.
+  async function find(table, { words, keys }) {
     const masks = await Promise.all(words.map((word) => rowsWith(table, word)));
+    if (keys.length) masks.push(rowsOf(table, keys));
+    if (!masks.length) return null;
     const [first, ...others] = masks;
     for (const other of others) for (let row = 0; row < first.length; row++) first[row] &= other[row];
     return first;
