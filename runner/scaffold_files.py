@@ -12,7 +12,7 @@ DEMO = "demo"
 """The simulator's name in every new project."""
 FIRST_ROWS = 100
 """So many rows of somebody's own file are asked at first."""
-IGNORED = (".runner/", "outputs/")
+IGNORED = (".runner/", "outputs/", "report/")
 
 _SAMPLE_ROWS = """\
 {"country": "France"}

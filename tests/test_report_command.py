@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +190,13 @@ def test_a_project_without_a_state_has_an_empty_report(tmp_path: Path) -> None:
     project.configure()
     (tmp_path / "specs").mkdir()
     assert "no specs" in (report(project) / "index.html").read_text()
+
+
+def test_the_pages_commands_print_what_it_says() -> None:
+    """docs/report.md, walked through."""
+    docs = Path(__file__).parent.parent / "docs"
+    done = subprocess.run([sys.executable, docs / "walk.py", docs / "report.md"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("place", ["specs", "outputs", ".runner/x", ".", "mine"])

@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 ROOT = Path(__file__).parent.parent.parent
 CHROMIUM = "/usr/bin/chromium"
-WIDE, PHONE = (1280, 820), (390, 780)
+WIDE, PHONE = (1200, 740), (390, 740)
 
 _RUNNER_YAML = """\
 version: 1
