@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 from helpers import Project
 
-from runner.reporting import NAMES
+from runner.cli.context import Context, open_project
+from runner.errors import Interrupted
+from runner.reporting import NAMES, Wanted, write_report
 
 FAULTS = [
     {"on": "task", "do": "fail-rows", "rows": [2], "status_code": 400, "code": "refused", "message": "canary-error"},
@@ -190,6 +192,19 @@ def test_a_project_without_a_state_has_an_empty_report(tmp_path: Path) -> None:
     project.configure()
     (tmp_path / "specs").mkdir()
     assert "no specs" in (report(project) / "index.html").read_text()
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_signal_leaves_the_earlier_report(project: Project, answers: bool) -> None:
+    """And nothing beside it: half a site would look like a whole one."""
+    before = texts(report(project))
+    beside = sorted(project.root.iterdir())
+    with open_project(Context(project.root)) as (world, specs, journal):
+        world.stop.set()
+        with pytest.raises(Interrupted):
+            write_report(world, specs, journal.state, project.root / "report", Wanted(answers))
+    assert texts(project.root / "report") == before
+    assert sorted(project.root.iterdir()) == beside
 
 
 def test_the_pages_commands_print_what_it_says() -> None:

@@ -115,7 +115,7 @@ def take(browser: Browser, report: Path, images: Path) -> None:
     for look, colours, (width, height) in (("light", "light", WIDE), ("dark", "dark", WIDE), ("phone", "light", PHONE)):
         context = browser.new_context(
             viewport={"width": width, "height": height},
-            color_scheme=colours,  # type: ignore[arg-type]
+            color_scheme=colours,
         )
         for name, path in pages.items():
             page = context.new_page()
