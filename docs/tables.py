@@ -20,9 +20,6 @@ from typing import Any
 import click
 from failures import CASES, Case, holders
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-import screens
-
 import runner
 from runner.cli.commands import cli
 from runner.errors import RunnerError
@@ -163,11 +160,14 @@ def all_explanations() -> str:
 def night_screens() -> str:
     """What is on the screen in each bad case, and what to do then."""
     known = explanations()
-    shown = [screens.read(path) for path in screens.FOLDER.glob("*.txt")]
     places = list(known)
+    shown = []
+    for path in (ROOT / "tests" / "cases" / "night").glob("*.txt"):
+        title, explained, screen = path.read_text("utf-8").split("\n", 2)
+        shown.append((places.index(explained.removeprefix("explained by ")), title, screen.strip()))
     return "".join(
-        f"\n## {one.title}\n\n```console\n{one.text.rstrip()}\n```\n\n{_what_to_do(known[one.code])}"
-        for one in sorted(shown, key=lambda one: (places.index(one.code), one.title))
+        f"\n## {title}\n\n```console\n{screen}\n```\n\n{_what_to_do(known[places[place]])}"
+        for place, title, screen in sorted(shown)
     )
 
 

@@ -283,10 +283,11 @@ def _resolve(
             f"in {spec.input.named}: {error}", where=str(spec.at("input")), code="row-too-large"
         ) from None
     if not look.rows and not options.no_rows and not spec.input.batch:
+        what = "Mend `where`" if spec.input.where else "Fill the file"
         raise RunnerError(
             f"the input {spec.input.path} has no rows" + (" that `where` keeps" if spec.input.where else ""),
             where=str(spec.at("input")),
-            hint="Fill the file, or remove the spec; or, if it is meant to be empty:",
+            hint=f"{what}, or remove the spec; or, if it is meant to be empty:",
             commands=["runner apply --allow no_rows=1"],
             code="input-empty",
         )
