@@ -47,7 +47,7 @@ def provider_findings(world: World, name: str, *, used: bool, offline: bool) -> 
         return True
     except (Busy, Unsure) as error:
         # A server that answers, if only "not now", is in reach.
-        reached = isinstance(error, Busy) and bool(error.code)
+        reached = isinstance(error, Busy) and bool(error.word)
         yield Finding.of(about, error, Status.UNKNOWN if reached else lacking)
     except RunnerError as error:
         refused = error.exit_code == CredentialsError.exit_code

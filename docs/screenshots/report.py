@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import Browser, sync_playwright
 
@@ -112,7 +113,12 @@ def take(browser: Browser, report: Path, images: Path) -> None:
         "row": "answers.html#batch=gsm8k&row=1.1",
         "comparison": "compare.html#left=styles-brief&right=styles-long",
     }
-    for look, colours, (width, height) in (("light", "light", WIDE), ("dark", "dark", WIDE), ("phone", "light", PHONE)):
+    looks: tuple[tuple[str, Any, tuple[int, int]], ...] = (
+        ("light", "light", WIDE),
+        ("dark", "dark", WIDE),
+        ("phone", "light", PHONE),
+    )
+    for look, colours, (width, height) in looks:
         context = browser.new_context(
             viewport={"width": width, "height": height},
             color_scheme=colours,
