@@ -16,11 +16,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from runner.edge.asking import Asker
+from runner.edge.asking import Asker, open_asker
 from runner.edge.http import Reply
 from runner.edge.secrets import Scrubber
 from runner.errors import Busy, ProviderError, Refused, RunnerError
 from runner.provider import Job
+from runner.providers.chat import CHAT_PATH
 from runner.providers.loose import bounded_loads
 from runner.providers.online.book import Book
 from runner.providers.online.door import Target
@@ -155,7 +156,13 @@ class Run:
 
     async def all(self, target: Target, url: Callable[[Target, str], str]) -> None:
         """Ask until nothing is left, or until told to rest.  Raises RunnerError for what waiting does not cure."""
-        asker = Asker(self._manner.concurrency, self._scrub)
+        asker = open_asker(
+            url(target, CHAT_PATH),
+            self._manner.concurrency,
+            self._scrub,
+            silence=self._manner.silence,
+            streams=self._manner.stream,
+        )
         writer = asyncio.create_task(self._book.write())
         try:
             while not self.resting and self._halt is None:
@@ -277,7 +284,6 @@ class Run:
             url(target, question.path),
             target.headers,
             body,
-            silence=self._manner.silence,
             whole=self._manner.timeout,
             listener=stream,
         )
