@@ -76,7 +76,7 @@ async def whole_body(chunks: AsyncIterable[bytes], where: str, until: float) -> 
     async with asyncio.timeout_at(until):
         async for chunk in chunks:
             data += chunk
-            _bound(len(data), where)
+            bound(len(data), where)
     return bytes(data)
 
 
@@ -91,7 +91,7 @@ async def hear_out(
                 if lingers:
                     continue
                 size += len(chunk)
-                _bound(size, where)
+                bound(size, where)
                 listener.hear(chunk)
                 if listener.done:
                     lingers = True
@@ -108,6 +108,7 @@ def is_events(headers: Mapping[str, str]) -> bool:
     return headers.get("content-type", "").startswith("text/event-stream")
 
 
-def _bound(size: int, where: str) -> None:
+def bound(size: int, where: str) -> None:
+    """Raises Unsure for an answer of so many bytes, or more, that is past keeping."""
     if size > LARGEST_REPLY:
         raise Unsure(f"the answer is larger than {LARGEST_REPLY:,} bytes", where=where)

@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from runner.edge.asking import Listener, whole_body
+import certifi
+from pyreqwest.client import ClientBuilder
+from pyreqwest.exceptions import (
+    PoolTimeoutError,
+    PyreqwestError,
+    RequestTimeoutError,
+)
+from pyreqwest.response import Response
+
+from runner.edge.asking import Listener, bound
 from runner.edge.http import CONNECT_TIMEOUT, Reply, scrubbed
 from runner.edge.urls import require_url, shown
-from runner.errors import Busy, Refused, Unsure
+from runner.errors import Busy, ProviderError, Refused, Unsure
 
-if TYPE_CHECKING:
-    from pyreqwest.exceptions import PyreqwestError
-    from pyreqwest.response import Response
+
+NEVER_CONNECTED = "client error (Connect)"
+"""Among the causes of an error: there was no connection, and so nothing was sent."""
 
 
 class PyreqwestAsker:
-    """See :class:`runner.edge.asking.Asker`.  Hears no streams: of one that is cut it gives less than had come."""
+    """See :class:`runner.edge.asking.Asker`.  Hears no streams: of one that is cut it gives less than had come.
+
+    A call that is cancelled goes on unheard until its time is up, or the process ends: pyreqwest does not hang up then.
+    """
 
     def __init__(self, most: int, scrub: Callable[..., str], silence: float) -> None:
-        import certifi
-        from pyreqwest.client import ClientBuilder
-
         self._scrub = scrub
         self._client = (
             ClientBuilder()
@@ -47,18 +53,14 @@ class PyreqwestAsker:
     ) -> Reply:
         assert listener is None
         where = _where(url)
-        until = asyncio.get_running_loop().time() + whole
-        with scrubbed(self._scrub), _outcomes(where):
-            call = self._client.post(url).headers(headers).body_bytes(body).build_streamed()
-            try:
-                async with AsyncExitStack() as stack:
-                    async with asyncio.timeout_at(until):
-                        response = await stack.enter_async_context(call)
-                    return await _read(response, where, until)
-            except TimeoutError as error:
-                if _is_its_own(error):
-                    raise
-                raise Unsure(f"no whole answer within {whole:g} s", where=where) from None
+        try:
+            request = self._client.post(url).headers(headers).body_bytes(body).timeout(timedelta(seconds=whole))
+            async with request.build_streamed() as response:
+                data = await _body(response, where)
+                return Reply(response.status, response.headers, data, where, keyed=True)
+        except (PyreqwestError, ValueError) as error:
+            with scrubbed(self._scrub):
+                raise _outcome(error, where, whole) from error
 
     async def close(self) -> None:
         await self._client.close()
@@ -71,57 +73,36 @@ def _where(url: str) -> str:
     return f"POST {shown(url)}"
 
 
-async def _read(response: Response, where: str, until: float) -> Reply:
-    """Raises TimeoutError at ``until``, a time of the loop's clock, and whatever pyreqwest raises."""
-    data = await whole_body(_chunks(response), where, until)
-    return Reply(response.status, dict(response.headers.items()), data, where, keyed=True)
-
-
-async def _chunks(response: Response) -> AsyncIterator[bytes]:
-    reader = response.body_reader
+async def _body(response: Response, where: str) -> bytes:
+    """All of it.  Raises Unsure for too much, and whatever pyreqwest raises."""
+    reader, data = response.body_reader, bytearray()
     while (chunk := await reader.read_chunk()) is not None:
-        yield bytes(chunk)
+        data += chunk
+        bound(len(data), where)
+    return bytes(data)
 
 
-def _is_its_own(error: TimeoutError) -> bool:
-    from pyreqwest.exceptions import PyreqwestError
+def _outcome(error: PyreqwestError | ValueError, where: str, whole: float) -> ProviderError:
+    """What pyreqwest raised, as Refused, Busy or Unsure.
 
-    return isinstance(error, PyreqwestError)
-
-
-@contextmanager
-def _outcomes(where: str) -> Iterator[None]:
-    """Turn what pyreqwest raises into Refused, Busy or Unsure."""
-    from pyreqwest.exceptions import BuilderError, PyreqwestError
-
-    try:
-        yield
-    except BuilderError as error:
-        raise Refused(f"not a URL that can be called: {_words(error)}", where=where) from error
-    except PyreqwestError as error:
-        words = _words(error)
-        if not _never_connected(error):
-            raise Unsure(f"the connection failed half-way: {words}", where=where) from error
+    The class of an error does not tell whether anything was sent: its `ConnectTimeoutError` stands for a server that is
+    silent, too, and its `ConnectError` for a line that is cut after the question.
+    """
+    causes = _causes(error)
+    words = next(reversed(causes), str(error))  # the outer ones repeat the address, whose query may be secret
+    if isinstance(error, ValueError):
+        return Refused(f"not a URL that can be called: {words}", where=where)
+    if isinstance(error, PoolTimeoutError) or NEVER_CONNECTED in causes:
         if "certificate" in words.lower():
             hint = "SSL_CERT_FILE may name the certificates to trust"
-            raise Refused(f"its certificate does not verify: {words}", where=where, hint=hint) from error
-        raise Busy(f"cannot connect: {words}", where=where) from error
+            return Refused(f"its certificate does not verify: {words}", where=where, hint=hint)
+        return Busy(f"cannot connect: {words}", where=where)
+    if isinstance(error, RequestTimeoutError):
+        return Unsure(f"no whole answer within {whole:g} s", where=where)
+    return Unsure(f"the connection failed half-way: {words}", where=where)
 
 
-def _never_connected(error: PyreqwestError) -> bool:
-    """Whether nothing was sent.  Its `ConnectError` is also raised for a line that is cut after the request was."""
-    from pyreqwest.exceptions import ConnectError, ConnectTimeoutError, PoolTimeoutError
-
-    if isinstance(error, ConnectTimeoutError | PoolTimeoutError):
-        return True
-    return isinstance(error, ConnectError) and "client error (Connect)" in _causes(error)
-
-
-def _causes(error: PyreqwestError) -> list[str]:
+def _causes(error: Exception) -> list[str]:
     """What it tells of, the outermost first."""
-    return [str(cause["message"]) for cause in getattr(error, "details", {}).get("causes") or []]
-
-
-def _words(error: PyreqwestError) -> str:
-    """The innermost cause: the outer ones repeat the address, whose query may be secret."""
-    return next(reversed(_causes(error)), type(error).__name__)
+    details = getattr(error, "details", None) or {}
+    return [str(cause["message"]) for cause in details.get("causes") or []]
