@@ -191,6 +191,7 @@ def test_headers_that_carry_a_key(setting: str, header: dict[str, str]) -> None:
     assert header_of(setting, "k") == header
 
 
+@pytest.mark.usefixtures("transport")
 @pytest.mark.parametrize(
     ("settings", "header", "value"),
     [
@@ -266,6 +267,7 @@ def test_a_schema_in_every_way(fake: FakeOnline, desk: Open, way: str) -> None:
     assert expected[way]
 
 
+@pytest.mark.usefixtures("transport")
 def test_the_connections_are_kept_and_bounded(fake: FakeOnline, desk: Open) -> None:
     """`concurrency` at once, and never more."""
     fake.pause = 0.02
@@ -383,6 +385,7 @@ FLEETING = {
 }
 
 
+@pytest.mark.usefixtures("transport")
 @pytest.mark.parametrize("first", FLEETING.values(), ids=FLEETING)
 def test_what_passes_is_asked_again(fake: FakeOnline, desk: Open, first: Reply) -> None:
     """The second asking is answered, and only the row that failed is asked twice."""
@@ -473,6 +476,7 @@ def test_a_wish_about_one_row(fake: FakeOnline, desk: Open) -> None:
     assert fake.asked["q20"] == 1
 
 
+@pytest.mark.usefixtures("transport")
 @pytest.mark.parametrize("stream", [False, True])
 def test_silence_and_trickles(fake: FakeOnline, desk: Open, stream: bool) -> None:
     """Not a byte for `timeout`, or a byte now and then without an end: both are given up and asked again."""
@@ -486,6 +490,7 @@ def test_silence_and_trickles(fake: FakeOnline, desk: Open, stream: bool) -> Non
     assert fake.asked == {"silent": 2, "trickle": 2, "a": 1}
 
 
+@pytest.mark.usefixtures("transport")
 def test_one_in_ten_is_turned_away(fake: FakeOnline, desk: Open) -> None:
     """A gateway that answers 429 to every tenth call: every row is answered, none is failed for it."""
     fake.on_ask = lambda ask: busy() if ask.number % 10 == 0 else None
@@ -639,6 +644,7 @@ def test_a_queue_that_lacks_requests(fake: FakeOnline, desk: Open) -> None:
         one.work()
 
 
+@pytest.mark.usefixtures("transport")
 def test_nobody_listens_any_more(fake: FakeOnline, desk: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a connection for long it gives up; no question counts as asked for it, and none is failed."""
     monkeypatch.setattr(asking, "UNREACHABLE", (1.0, 1.0))
@@ -654,6 +660,7 @@ def test_nobody_listens_any_more(fake: FakeOnline, desk: Open, monkeypatch: pyte
     assert texts(again.results()) == ["re: a", "re: b", "re: c"]
 
 
+@pytest.mark.usefixtures("transport")
 def test_a_pause_in_the_middle(fake: FakeOnline, desk: Open) -> None:
     """It vanishes and comes back soon: it is asked on soon, too, as no refused connection counts as an overload."""
     one = desk(concurrency=8)
@@ -749,6 +756,7 @@ def test_resting_keeps_what_was_answered(fake: FakeOnline, desk: Open) -> None:
     assert fake.twice() == {"slow 1": 2, "slow 2": 2}
 
 
+@pytest.mark.usefixtures("transport")
 def test_rest_at_any_moment(fake: FakeOnline, desk: Open, make: Make) -> None:
     """Told to rest while it is only just beginning, it does: nothing comes in afterwards, nothing is lost."""
     desk().give([f"q{at}" for at in range(300)])
