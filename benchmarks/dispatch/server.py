@@ -47,8 +47,8 @@ class Connection(asyncio.Protocol):
     refused = 0.0
     asked = answered = waiting = most = 0
     """Questions so far; those that wait for their answer, and the most that ever did."""
-    first = last = 0.0
-    """When the first and the last question came."""
+    second = last = 0.0
+    """When the second and the last question came: the first may be a probe, long before the others."""
     chance = random.Random(1)
 
     def __init__(self) -> None:
@@ -92,7 +92,8 @@ class Connection(asyncio.Protocol):
         if head.startswith(b"POST "):
             cls.asked += 1
             cls.last = time.monotonic()
-            cls.first = cls.first or cls.last
+            if cls.asked == 2:
+                cls.second = cls.last
             if self.refused and self.chance.random() < self.refused:
                 return _TURNED_AWAY
             cls.answered += 1
@@ -103,8 +104,8 @@ class Connection(asyncio.Protocol):
 
     @classmethod
     def counts(cls) -> dict[str, float]:
-        """`seconds`: from the first question to the last."""
-        seconds = cls.last - cls.first
+        """`seconds`: from the second question to the last."""
+        seconds = cls.last - cls.second
         return {"asked": cls.asked, "answered": cls.answered, "most": cls.most, "seconds": seconds}
 
 

@@ -21,7 +21,6 @@ from runner.edge.http import CONNECT_TIMEOUT, Reply, scrubbed
 from runner.edge.urls import require_url, shown
 from runner.errors import Busy, ProviderError, Refused, Unsure
 
-
 NEVER_CONNECTED = "client error (Connect)"
 """Among the causes of an error: there was no connection, and so nothing was sent."""
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import suppress
 
-import litellm
-from _asked import MODEL, all_of, asked, question
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else from the network
+
+import litellm  # noqa: E402
+from _asked import MODEL, all_of, asked, question  # noqa: E402
 
 litellm.suppress_debug_info = True
 
