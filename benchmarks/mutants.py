@@ -271,11 +271,11 @@ MUTANTS: tuple[Mutant, ...] = (
         (
             Edit(
                 "runner/providers/online/book.py",
-                "        await asyncio.shield(done)\n",
-                "        await asyncio.sleep(0)\n",
+                "            self._batches.put(self._flushing)\n",
+                "            self._loop.call_soon(self._settle, None)\n",
             ),
         ),
-        ("tests/test_online.py", "tests/test_online_runs.py"),
+        ("tests/test_online.py",),
     ),
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from runner.providers.listing import parse_listing
 from runner.providers.online import asking
 from runner.providers.online.door import Target
 from runner.providers.online.provider import Online, header_of, url_of
+from runner.providers.online.queue import Queue
 from runner.registry import build
 from runner.result import Result
 
@@ -698,6 +700,29 @@ def test_a_full_disk_ends_all(fake: FakeOnline, desk: Open) -> None:
     again.work()
     assert texts(again.results()) == [f"re: q{at}" for at in range(200)]
     assert len(fake.twice()) <= 4
+
+
+def test_a_disk_that_hesitates(fake: FakeOnline, desk: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not flushed does not count, and no more is asked than a power cut may take; then all goes on."""
+    ready = threading.Event()
+    flush = Queue.flush
+
+    def hesitating(queue: Queue) -> None:
+        ready.wait(20)
+        flush(queue)
+
+    monkeypatch.setattr(Queue, "flush", hesitating)
+    one = desk(concurrency=8)
+    job = one.give([f"q{at}" for at in range(100)])
+    most = int(8 * (1 + asking.SPARE))
+    one.work(until=lambda: len(fake.asks) >= most)
+    time.sleep(0.3)
+    assert len(fake.asks) == most
+    assert one.online.check(job).succeeded == 0
+    ready.set()
+    one.work()
+    assert texts(one.results()) == [f"re: q{at}" for at in range(100)]
+    assert not fake.twice()
 
 
 # ---- several tasks, several processes ------------------------------------------------------------------------------

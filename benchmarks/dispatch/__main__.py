@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.dispatch --with openai,curator,litellm``
 
-Rates are those that the server sees, from the second question to the last, as the first may be a probe.  Processor time and memory are those of the
-whole process; an `apply` reads, renders, records, asks, keeps, checks and writes its rows in it.
+Rates are those that the server sees, from the second question to the last: the first may be a probe.  Processor time
+and memory are those of the whole process: an `apply` reads, renders, records, asks, keeps and checks its rows in it.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ from contextlib import suppress
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else from the network
 
-import litellm  # noqa: E402
-from _asked import MODEL, all_of, asked, question  # noqa: E402
+import litellm
+from _asked import MODEL, all_of, asked, question
 
 litellm.suppress_debug_info = True
 
