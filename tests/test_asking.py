@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from runner.edge import asking
-from runner.edge.asking import Asker, open_asker
+from runner.edge.askers import open_asker
+from runner.edge.asking import Asker
 from runner.edge.http import Reply
 from runner.edge.httpx_asking import HttpxAsker
 from runner.edge.pyreqwest_asking import PyreqwestAsker

@@ -1,14 +1,12 @@
-"""Many calls in flight at once, from one event loop: over pyreqwest where it is installed, else over httpx."""
+"""Many calls in flight at once, from one event loop: what is asked of a client, and what all of them need."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Callable, Mapping
-from importlib.util import find_spec
+from collections.abc import AsyncIterable, Mapping
 from typing import Protocol
 
 from runner.edge.http import LARGEST_REPLY, Reply
-from runner.edge.surroundings import is_plain
 from runner.errors import Unsure
 
 LINGER = 0.25
@@ -52,22 +50,6 @@ class Asker(Protocol):
         """
 
     async def close(self) -> None: ...
-
-
-def open_asker(url: str, most: int, scrub: Callable[..., str], *, silence: float, streams: bool) -> Asker:
-    """For questions to ``url``, up to ``most`` at once, whose answers are streams of events, or not.
-
-    ``silence``: the most seconds without a byte.
-
-    httpx takes ten times as long for each, and knows every proxy and certificate that the environment may name.
-    """
-    if not streams and is_plain(url) and find_spec("pyreqwest") is not None:
-        from runner.edge.pyreqwest_asking import PyreqwestAsker
-
-        return PyreqwestAsker(most, scrub, silence)
-    from runner.edge.httpx_asking import HttpxAsker
-
-    return HttpxAsker(most, scrub, silence)
 
 
 async def whole_body(chunks: AsyncIterable[bytes], where: str, until: float) -> bytes:

@@ -12,22 +12,21 @@ import heapq
 import math
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any, cast
 
-from runner.edge.asking import Asker, open_asker
+from runner.edge.askers import open_asker
+from runner.edge.asking import Asker
 from runner.edge.http import Reply
 from runner.edge.secrets import Scrubber
 from runner.errors import Busy, ProviderError, Refused, RunnerError
-from runner.provider import Job
 from runner.providers.chat import CHAT_PATH
 from runner.providers.loose import bounded_loads
 from runner.providers.online.book import Book
 from runner.providers.online.door import Target
 from runner.providers.online.pace import LONGEST_PAUSE, LONGEST_WISH, Pace, used_up
-from runner.providers.online.queue import Question, Queue, answer_line, error_line
+from runner.providers.online.queue import Question, answer_line, error_line
 from runner.providers.online.sse import ANSWER, Stream
 from runner.providers.online.tempo import Tempo
 from runner.providers.online.verdict import (
@@ -41,6 +40,7 @@ from runner.providers.online.verdict import (
     misfortune,
     without_secrets,
 )
+from runner.providers.online.work import Doubt, Manner, Try, Work
 from runner.providers.vectors import EMBEDDINGS_PATH
 
 BACK_OFF = 0.5
@@ -58,62 +58,6 @@ SPARE = 0.25
 """Part of `concurrency` by which questions in flight and answers that are not flushed may together exceed it."""
 LOOK = 2.0
 """Seconds between two looks at an endpoint that is not there yet, and at whether a task was cancelled."""
-
-
-@dataclass(frozen=True)
-class Manner:
-    """How an endpoint is asked.  Times in seconds."""
-
-    concurrency: int
-    stream: bool
-    timeout: float
-    """Until a whole answer is there."""
-    silence: float
-    """Without a byte."""
-
-
-@dataclass
-class Work:
-    """A task that is being worked on."""
-
-    job: Job
-    queue: Queue
-    feed: Iterator[Question]
-    answered: int = 0
-    failed: int = 0
-    in_flight: int = 0
-    """Asked, waiting for another try, or answered and not on disk yet."""
-    fed: bool = False
-    """All that it holds has been taken up."""
-
-    @property
-    def finished(self) -> bool:
-        return self.fed and not self.in_flight
-
-
-@dataclass(order=True)
-class Try:
-    """A question in its so-manieth asking, due at a time of the monotonic clock."""
-
-    due: float
-    number: int
-    work: Work = field(compare=False)
-    question: Question = field(compare=False)
-    asked: int = field(default=0, compare=False)
-    """Askings that count."""
-    turned_away: int = field(default=0, compare=False)
-    since: float = field(default=math.inf, compare=False)
-    """When its last asking ended, or its first began."""
-
-
-@dataclass(frozen=True)
-class Doubt:
-    """A failure that may be the endpoint's rather than its row's.  ``error``: what it means if it is."""
-
-    one: Try
-    line: bytes
-    reason: str
-    error: RunnerError | None = None
 
 
 class Run:
