@@ -265,7 +265,8 @@ def test_a_plan_file_says_what_was_approved(root: Path, plan: Plan, request: Req
     path = root / "plan.json"
     save_plan(plan, request, path)
     fresh = replace(request, select=(), options=replace(request.options, upgrade=False))
-    assert load_plan(path, fresh, plan.digest) == (Approval(plan.digest, True, plan.lineage, plan.serial), request)
+    approval = Approval(plan.digest, True, plan.lineage, plan.serial, file=str(path))
+    assert load_plan(path, fresh, plan.digest) == (approval, request)
 
 
 @given(plan=st.lists(changes, min_size=1, max_size=4), data=st.data())

@@ -92,8 +92,8 @@ def test_what_is_tolerated(tmp_path: Path, name: str, content: str, found: list[
 @pytest.mark.parametrize(
     ("name", "content", "where", "message"),
     [
-        ("a.jsonl", '{"a": 1}\n{"a": }\n', "a.jsonl:2:7", "Expecting value"),
-        ("a.jsonl", '{"a": 1}\n{"a": "x', "a.jsonl:2:7", "Unterminated string"),
+        ("a.jsonl", '{"a": 1}\n{"a": }\n', "a.jsonl:2:7", "a value is missing"),
+        ("a.jsonl", '{"a": 1}\n{"a": "x', "a.jsonl:2:7", "a text in quotes has no end"),
         ("a.jsonl", '{"a": 1} {"a": 2}', "a.jsonl:1:9", "more on the line"),
         ("a.jsonl", "\n[1]", "a.jsonl:2:1", "an array, not an object"),
         ("a.jsonl", "null", "a.jsonl:1:1", "null, not an object"),
@@ -108,7 +108,7 @@ def test_what_is_tolerated(tmp_path: Path, name: str, content: str, found: list[
         ("a.json", '{"a": 1}', "a.json:1:1", "no array"),
         ("a.json", "", "a.json:1:1", "no array"),
         ("a.json", '[{"a": 1},\n 2]', "a.json:2:2", "a row begins with `{`"),
-        ("a.json", '[{"a": 1},\n {"a": }]', "a.json:2:8", "Expecting value"),
+        ("a.json", '[{"a": 1},\n {"a": }]', "a.json:2:8", "a value is missing"),
         ("a.json", '[{"a": 1}\n', "a.json:2:1", "no end"),
         ("a.json", '[{"a": 1},', "a.json:1:11", "cut short"),
         ("a.json", '[{"a": 1}\n{"a": 2}]', "a.json:2:1", "a comma or the array's end"),

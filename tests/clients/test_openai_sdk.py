@@ -118,7 +118,7 @@ def test_a_cancelled_batch_keeps_what_was_done(served: Served, client: openai.Op
     batch = create(client, b"".join(request_line(f"row-{n}", f"Cancel {n}?") for n in range(10)))
     while client.batches.retrieve(batch.id).status != "in_progress":
         time.sleep(0.01)
-    assert client.batches.cancel(batch.id).status == "cancelling"
+    assert client.batches.cancel(batch.id).status in ("cancelling", "cancelled")  # a moment later it is
     done = ended(client, batch)
     assert done.status == "cancelled" and done.cancelling_at and done.cancelled_at
     assert len(lines(client, done.output_file_id)) == 5
