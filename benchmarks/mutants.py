@@ -271,11 +271,11 @@ MUTANTS: tuple[Mutant, ...] = (
         (
             Edit(
                 "runner/providers/online/book.py",
-                "            self._batches.put(self._flushing)\n",
-                "            self._loop.call_soon(self._settle, None)\n",
+                "        await asyncio.shield(done)\n",
+                "        await asyncio.sleep(0)\n",
             ),
         ),
-        ("tests/test_online.py",),
+        ("tests/test_online.py", "tests/test_online_runs.py"),
     ),
 )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import socket
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache
@@ -80,19 +79,6 @@ def kind(
     """Each kind of store in its turn, with its server in the environment of this process and its children."""
     for name, value in servers(request.param).items():
         monkeypatch.setenv(name, value)
-    return str(request.param)
-
-
-@pytest.fixture(params=["pyreqwest", "httpx"])
-def transport(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each client of single questions in its turn: httpx where the other is not installed, here and in children."""
-    if request.param == "httpx":
-        monkeypatch.setitem(sys.modules, "pyreqwest", None)
-        hidden = tmp_path / "hidden"
-        hidden.mkdir()
-        (hidden / "sitecustomize.py").write_text("import sys\nsys.modules['pyreqwest'] = None\n")
-        paths = [str(hidden), *filter(None, [os.environ.get("PYTHONPATH")])]
-        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
     return str(request.param)
 
 

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runner.edge.asking import Asker
 from runner.edge.http import Http, Reply, judge_status, retry_after
-from runner.edge.httpx_asking import HttpxAsker
 from runner.edge.secrets import HIDDEN, Scrubber, resolve
 from runner.errors import Busy, CredentialsError, ProviderError, Refused, RunnerError, Unsure
 from runner.project import SecretRef
@@ -264,7 +264,7 @@ def refused_by_the_environment(client: Callable[[], object]) -> RunnerError:
     return caught.value
 
 
-CLIENTS = [lambda: Http().call("GET", "http://127.0.0.1:9/", retry=False), lambda: HttpxAsker(1, Scrubber(), 5)]
+CLIENTS = [lambda: Http().call("GET", "http://127.0.0.1:9/", retry=False), lambda: Asker(1, Scrubber())]
 
 
 @pytest.mark.parametrize("client", CLIENTS, ids=["call", "ask"])

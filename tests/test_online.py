@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import resource
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,7 +27,6 @@ from runner.providers.listing import parse_listing
 from runner.providers.online import asking
 from runner.providers.online.door import Target
 from runner.providers.online.provider import Online, header_of, url_of
-from runner.providers.online.queue import Queue
 from runner.registry import build
 from runner.result import Result
 
@@ -193,7 +191,6 @@ def test_headers_that_carry_a_key(setting: str, header: dict[str, str]) -> None:
     assert header_of(setting, "k") == header
 
 
-@pytest.mark.usefixtures("transport")
 @pytest.mark.parametrize(
     ("settings", "header", "value"),
     [
@@ -269,7 +266,6 @@ def test_a_schema_in_every_way(fake: FakeOnline, desk: Open, way: str) -> None:
     assert expected[way]
 
 
-@pytest.mark.usefixtures("transport")
 def test_the_connections_are_kept_and_bounded(fake: FakeOnline, desk: Open) -> None:
     """`concurrency` at once, and never more."""
     fake.pause = 0.02
@@ -387,7 +383,6 @@ FLEETING = {
 }
 
 
-@pytest.mark.usefixtures("transport")
 @pytest.mark.parametrize("first", FLEETING.values(), ids=FLEETING)
 def test_what_passes_is_asked_again(fake: FakeOnline, desk: Open, first: Reply) -> None:
     """The second asking is answered, and only the row that failed is asked twice."""
@@ -478,7 +473,6 @@ def test_a_wish_about_one_row(fake: FakeOnline, desk: Open) -> None:
     assert fake.asked["q20"] == 1
 
 
-@pytest.mark.usefixtures("transport")
 @pytest.mark.parametrize("stream", [False, True])
 def test_silence_and_trickles(fake: FakeOnline, desk: Open, stream: bool) -> None:
     """Not a byte for `timeout`, or a byte now and then without an end: both are given up and asked again."""
@@ -492,7 +486,6 @@ def test_silence_and_trickles(fake: FakeOnline, desk: Open, stream: bool) -> Non
     assert fake.asked == {"silent": 2, "trickle": 2, "a": 1}
 
 
-@pytest.mark.usefixtures("transport")
 def test_one_in_ten_is_turned_away(fake: FakeOnline, desk: Open) -> None:
     """A gateway that answers 429 to every tenth call: every row is answered, none is failed for it."""
     fake.on_ask = lambda ask: busy() if ask.number % 10 == 0 else None
@@ -646,7 +639,6 @@ def test_a_queue_that_lacks_requests(fake: FakeOnline, desk: Open) -> None:
         one.work()
 
 
-@pytest.mark.usefixtures("transport")
 def test_nobody_listens_any_more(fake: FakeOnline, desk: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a connection for long it gives up; no question counts as asked for it, and none is failed."""
     monkeypatch.setattr(asking, "UNREACHABLE", (1.0, 1.0))
@@ -662,7 +654,6 @@ def test_nobody_listens_any_more(fake: FakeOnline, desk: Open, monkeypatch: pyte
     assert texts(again.results()) == ["re: a", "re: b", "re: c"]
 
 
-@pytest.mark.usefixtures("transport")
 def test_a_pause_in_the_middle(fake: FakeOnline, desk: Open) -> None:
     """It vanishes and comes back soon: it is asked on soon, too, as no refused connection counts as an overload."""
     one = desk(concurrency=8)
@@ -700,29 +691,6 @@ def test_a_full_disk_ends_all(fake: FakeOnline, desk: Open) -> None:
     again.work()
     assert texts(again.results()) == [f"re: q{at}" for at in range(200)]
     assert len(fake.twice()) <= 4
-
-
-def test_a_disk_that_hesitates(fake: FakeOnline, desk: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is not flushed does not count, and no more is asked than a power cut may take; then all goes on."""
-    ready = threading.Event()
-    flush = Queue.flush
-
-    def hesitating(queue: Queue) -> None:
-        ready.wait(20)
-        flush(queue)
-
-    monkeypatch.setattr(Queue, "flush", hesitating)
-    one = desk(concurrency=8)
-    job = one.give([f"q{at}" for at in range(100)])
-    most = int(8 * (1 + asking.SPARE))
-    one.work(until=lambda: len(fake.asks) >= most)
-    time.sleep(0.3)
-    assert len(fake.asks) == most
-    assert one.online.check(job).succeeded == 0
-    ready.set()
-    one.work()
-    assert texts(one.results()) == [f"re: q{at}" for at in range(100)]
-    assert not fake.twice()
 
 
 # ---- several tasks, several processes ------------------------------------------------------------------------------
@@ -781,7 +749,6 @@ def test_resting_keeps_what_was_answered(fake: FakeOnline, desk: Open) -> None:
     assert fake.twice() == {"slow 1": 2, "slow 2": 2}
 
 
-@pytest.mark.usefixtures("transport")
 def test_rest_at_any_moment(fake: FakeOnline, desk: Open, make: Make) -> None:
     """Told to rest while it is only just beginning, it does: nothing comes in afterwards, nothing is lost."""
     desk().give([f"q{at}" for at in range(300)])

@@ -217,7 +217,6 @@ def test_nobody_listens(fake: FakeOnline, project: Project) -> None:
     whole(project, 10)
 
 
-@pytest.mark.usefixtures("transport")
 def test_it_goes_away_and_comes_back(fake: FakeOnline, project: Project) -> None:
     """While nobody listens nothing counts as an asking; then all goes on, and no row is lost."""
     fake.pause = 0.02

@@ -52,11 +52,6 @@ def answers(queue: Queue) -> bytes:
     return bytes(found)
 
 
-def keep(queue: Queue, lines: list[bytes]) -> None:
-    queue.write(lines)
-    queue.flush()
-
-
 def left(queue: Queue) -> list[bytes]:
     return [question.id for question in queue.questions(queue.open())]
 
@@ -101,8 +96,8 @@ def test_what_is_answered_is_not_asked_again(tmp_path: Path) -> None:
     """Answers and failures alike are done with; the tally tells them apart."""
     queue = a_queue(tmp_path)
     assert left(queue) == IDS
-    keep(queue, [good(IDS[0]), bad(IDS[3])])
-    keep(queue, [good(IDS[5])])
+    queue.append([good(IDS[0]), bad(IDS[3])])
+    queue.append([good(IDS[5])])
     queue.release()
     again = Queue(tmp_path / "online", "t-1")
     assert left(again) == [IDS[1], IDS[2], IDS[4]]
@@ -115,7 +110,7 @@ def test_a_torn_last_line_is_forgiven(tmp_path: Path, kept: int) -> None:
     """Killed at any byte of a write: that question is open again, and what follows stands alone."""
     queue = a_queue(tmp_path)
     queue.open()
-    keep(queue, [good(IDS[0])])
+    queue.append([good(IDS[0])])
     queue.release()
     file = tmp_path / "online/t-1/answers.jsonl"
     file.write_bytes(file.read_bytes() + good(IDS[1])[:kept])
@@ -123,7 +118,7 @@ def test_a_torn_last_line_is_forgiven(tmp_path: Path, kept: int) -> None:
     assert again.tally() == Tally(1, 0)
     assert answers(again) == good(IDS[0])
     assert left(again) == IDS[1:]
-    keep(again, [good(IDS[2])])
+    again.append([good(IDS[2])])
     again.release()
     assert answers(again) == good(IDS[0]) + good(IDS[2])
 
@@ -179,12 +174,12 @@ def test_a_full_disk_leaves_no_half_line(tmp_path: Path) -> None:
     """What the disk refused is not there in part either: an answer that comes later would be glued to it."""
     queue = a_queue(tmp_path)
     queue.open()
-    keep(queue, [good(IDS[0])])
+    queue.append([good(IDS[0])])
     size = len(answers(queue))
     for _ in range(2):
         with disk_of(size + 50), pytest.raises(OSError, match=r"."):
-            keep(queue, [good(IDS[1]), good(IDS[2])])
-    keep(queue, [good(IDS[3])])
+            queue.append([good(IDS[1]), good(IDS[2])])
+    queue.append([good(IDS[3])])
     queue.release()
     assert (tmp_path / "online/t-1/answers.jsonl").read_bytes() == good(IDS[0]) + good(IDS[3])
     again = Queue(tmp_path / "online", "t-1")

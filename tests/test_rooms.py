@@ -108,9 +108,9 @@ def test_the_first_import_is_light(name: str) -> None:
 
 
 def test_the_core_stands_on_six_packages() -> None:
-    """Beside the standard library, the package imports its six dependencies and those of its extras.
+    """Beside the standard library, the package imports its six dependencies and, for Parquet, pyarrow.
 
-    certifi is httpx's own, markupsafe Jinja's, and referencing jsonschema's.
+    markupsafe is Jinja's own, and referencing jsonschema's.
     """
     third = {
         target.partition(".")[0]
@@ -118,4 +118,4 @@ def test_the_core_stands_on_six_packages() -> None:
         for target in imports(tree)
         if target.partition(".")[0] not in {*sys.stdlib_module_names, "runner"}
     }
-    assert third == CORE | {"certifi", "markupsafe", "obstore", "pyarrow", "pyreqwest", "referencing"}
+    assert third == CORE | {"markupsafe", "obstore", "pyarrow", "referencing"}

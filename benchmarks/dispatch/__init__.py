@@ -1,1 +1,1 @@
-"""How fast single questions are asked, beside bare clients and other tools: ``python -m benchmarks.dispatch``."""
+"""How fast single questions are asked: runner beside what people use today, against one fast server."""

@@ -1,6 +1,6 @@
 """A server of chat completions that takes next to no time: ``python -m benchmarks.dispatch.server``.
 
-A bare asyncio protocol, so that what is measured is the client.  It counts what it was asked, and when: `GET /count`.
+A bare asyncio protocol, so that what is measured is the client.  It counts what it was asked: `GET /count`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import json
 import random
-import time
 
 _BODY = json.dumps(
     {
@@ -45,10 +44,7 @@ class Connection(asyncio.Protocol):
 
     latency = 0.0
     refused = 0.0
-    asked = answered = waiting = most = 0
-    """Questions so far; those that wait for their answer, and the most that ever did."""
-    second = last = 0.0
-    """When the second and the last question came: the first may be a probe, long before the others."""
+    asked = answered = 0
     chance = random.Random(1)
 
     def __init__(self) -> None:
@@ -75,38 +71,23 @@ class Connection(asyncio.Protocol):
             return False
         del self._data[: end + 4 + size]
         reply = self._answer(head)
-        if self.latency and head.startswith(b"POST "):
-            Connection.waiting += 1
-            Connection.most = max(self.most, self.waiting)
-            asyncio.get_running_loop().call_later(self.latency, self._say, reply)
+        if self.latency:
+            asyncio.get_running_loop().call_later(self.latency, self._transport.write, reply)
         else:
             self._transport.write(reply)
         return True
-
-    def _say(self, reply: bytes) -> None:
-        Connection.waiting -= 1
-        self._transport.write(reply)
 
     def _answer(self, head: bytes) -> bytes:
         cls = type(self)
         if head.startswith(b"POST "):
             cls.asked += 1
-            cls.last = time.monotonic()
-            if cls.asked == 2:
-                cls.second = cls.last
             if self.refused and self.chance.random() < self.refused:
                 return _TURNED_AWAY
             cls.answered += 1
             return _ANSWER
         if head.split(b" ", 2)[1].endswith(b"/models"):
             return _reply(b"200 OK", _MODELS)
-        return _reply(b"200 OK", json.dumps(cls.counts()).encode())
-
-    @classmethod
-    def counts(cls) -> dict[str, float]:
-        """`seconds`: from the second question to the last."""
-        seconds = cls.last - cls.second
-        return {"asked": cls.asked, "answered": cls.answered, "most": cls.most, "seconds": seconds}
+        return _reply(b"200 OK", json.dumps({"asked": cls.asked, "answered": cls.answered}).encode())
 
 
 async def serve(port: int) -> None:

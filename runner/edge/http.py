@@ -338,7 +338,7 @@ def outcomes(where: str, scrub: Callable[..., str]) -> Iterator[None]:
     """Turn what httpx raises into Refused, Busy or Unsure, and scrub whatever ProviderError leaves."""
     import httpx
 
-    with scrubbed(scrub):
+    try:
         try:
             yield
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as error:
@@ -356,13 +356,6 @@ def outcomes(where: str, scrub: Callable[..., str]) -> Iterator[None]:
             raise Refused(f"not a URL that can be called: {error}", where=where, code="url-invalid") from error
         except httpx.HTTPError as error:
             raise Unsure(f"the connection failed half-way: {_words(error)}", where=where) from error
-
-
-@contextmanager
-def scrubbed(scrub: Callable[..., str]) -> Iterator[None]:
-    """Take secrets out of whatever ProviderError leaves."""
-    try:
-        yield
     except ProviderError as error:
         error.message = scrub(error.message)
         error.word = scrub(error.word)

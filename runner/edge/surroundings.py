@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from runner.errors import RunnerError
 
@@ -17,21 +16,7 @@ if TYPE_CHECKING:
 LOOPBACK = ("all://127.0.0.1", "all://localhost", "all://[::1]")
 """Where no proxy of the environment leads to."""
 
-_LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-
-
-def is_plain(url: str) -> bool:
-    """Whether the environment has no say in calls to ``url``: no proxy leads there, no certificates are named."""
-    from urllib.request import getproxies, proxy_bypass
-
-    try:
-        host = urlsplit(url).hostname or ""
-    except ValueError:
-        return False
-    named = any(os.environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"))
-    proxied = not proxy_bypass(host) and not getproxies().keys().isdisjoint({"http", "https", "all"})
-    return not (named and url.startswith("https")) and (host in _LOOPBACK_HOSTS or not proxied)
 
 
 def ssl_context() -> ssl.SSLContext:

@@ -1,8 +1,7 @@
 """One run over the questions of an endpoint, in an event loop: what is in flight, what waits for another try.
 
-An answer counts once it is on disk.  Its place in flight is given to another question once it is written: a process
-that is killed at any moment leaves no more questions to be asked a second time than were in flight.  A power cut takes
-what was not flushed, too: so many answers at most as :data:`SPARE` says.
+An answer counts once it is on disk: only then is its place in flight given to another question.  So a process that is
+killed at any moment leaves no more questions to be asked a second time than were in flight.
 """
 
 from __future__ import annotations
@@ -12,21 +11,21 @@ import heapq
 import math
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache, partial
-from typing import Any, cast
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
 
-from runner.edge.askers import open_asker
 from runner.edge.asking import Asker
 from runner.edge.http import Reply
 from runner.edge.secrets import Scrubber
 from runner.errors import Busy, ProviderError, Refused, RunnerError
-from runner.providers.chat import CHAT_PATH
+from runner.provider import Job
 from runner.providers.loose import bounded_loads
 from runner.providers.online.book import Book
 from runner.providers.online.door import Target
 from runner.providers.online.pace import LONGEST_PAUSE, LONGEST_WISH, Pace, used_up
-from runner.providers.online.queue import Question, answer_line, error_line
+from runner.providers.online.queue import Question, Queue, answer_line, error_line
 from runner.providers.online.sse import ANSWER, Stream
 from runner.providers.online.tempo import Tempo
 from runner.providers.online.verdict import (
@@ -40,7 +39,6 @@ from runner.providers.online.verdict import (
     misfortune,
     without_secrets,
 )
-from runner.providers.online.work import Doubt, Manner, Try, Work
 from runner.providers.vectors import EMBEDDINGS_PATH
 
 BACK_OFF = 0.5
@@ -54,19 +52,68 @@ UNREACHABLE = (15.0, 120.0)
 """Seconds without a connection after which it is given up: before the first answer, and after it."""
 LANDING = 30.0
 """Seconds that what is in flight may still take once nothing more is to be asked."""
-SPARE = 0.25
-"""Part of `concurrency` by which questions in flight and answers that are not flushed may together exceed it."""
 LOOK = 2.0
 """Seconds between two looks at an endpoint that is not there yet, and at whether a task was cancelled."""
 
 
-class Run:
-    """The event loop's side: what is in flight, what waits for another try, what is next."""
+@dataclass(frozen=True)
+class Manner:
+    """How an endpoint is asked.  Times in seconds."""
 
-    _book: Book
-    _asker: Asker
-    _url: Callable[[str], str]
-    _headers: Mapping[str, str]
+    concurrency: int
+    stream: bool
+    timeout: float
+    """Until a whole answer is there."""
+    silence: float
+    """Without a byte."""
+
+
+@dataclass
+class Work:
+    """A task that is being worked on."""
+
+    job: Job
+    queue: Queue
+    feed: Iterator[Question]
+    answered: int = 0
+    failed: int = 0
+    in_flight: int = 0
+    """Asked, or waiting for another try."""
+    fed: bool = False
+    """All that it holds has been taken up."""
+
+    @property
+    def finished(self) -> bool:
+        return self.fed and not self.in_flight
+
+
+@dataclass(order=True)
+class Try:
+    """A question in its so-manieth asking, due at a time of the monotonic clock."""
+
+    due: float
+    number: int
+    work: Work = field(compare=False)
+    question: Question = field(compare=False)
+    asked: int = field(default=0, compare=False)
+    """Askings that count."""
+    turned_away: int = field(default=0, compare=False)
+    since: float = field(default=math.inf, compare=False)
+    """When its last asking ended, or its first began."""
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A failure that may be the endpoint's rather than its row's.  ``error``: what it means if it is."""
+
+    one: Try
+    line: bytes
+    reason: str
+    error: RunnerError | None = None
+
+
+class Run:
+    """The event loop's side: what is in flight, what waits for another try, what is being written."""
 
     def __init__(self, manner: Manner, works: Callable[[], list[Work]], scrub: Scrubber, answers: int = 0) -> None:
         """``answers``: of this endpoint, before this run."""
@@ -86,8 +133,7 @@ class Run:
         self._tempo = Tempo(time.monotonic())
         self._halt: Exception | None = None
         self._last_look = 0.0
-        self._source: Work | None = None
-        """Where the next new question comes from."""
+        self._book = Book()
         self._ends_at = math.inf
 
     def rest(self, patience: float) -> None:
@@ -104,68 +150,69 @@ class Run:
     async def nap(self, seconds: float) -> None:
         """Sleep, or until something happens."""
         self._changed.clear()
-        alarm = asyncio.get_running_loop().call_later(max(0.0, seconds), self._changed.set)
-        try:
-            await self._changed.wait()
-        finally:
-            alarm.cancel()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), max(0.0, seconds))
 
     async def all(self, target: Target, url: Callable[[Target, str], str]) -> None:
-        """Ask until nothing is left, or until told to rest.  Raises RunnerError for what waiting does not cure, and
-        OSError for what the disk refuses."""
-        self._url = cache(partial(url, target))
-        self._headers = target.headers
-        self._asker = open_asker(
-            self._url(CHAT_PATH),
-            self._manner.concurrency,
-            self._scrub,
-            silence=self._manner.silence,
-            streams=self._manner.stream,
-        )
-        self._book = Book(self.wake)
+        """Ask until nothing is left, or until told to rest.  Raises RunnerError for what waiting does not cure."""
+        asker = Asker(self._manner.concurrency, self._scrub)
+        writer = asyncio.create_task(self._book.write())
         try:
-            await self._ask_all()
+            while not self.resting and self._halt is None:
+                if writer.done():
+                    break
+                now = time.monotonic()
+                one = self._next(now)
+                if one is None:
+                    if not self._flying and not self._again and all(work.fed for work in self._works()):
+                        await self._conclude()
+                        break
+                    await self.nap(self._pause(now))
+                    continue
+                flight = asyncio.create_task(self._fly(asker, target, url, one))
+                self._flying.add(flight)
+                flight.add_done_callback(self._landed)
             await self._let_land()
         finally:
-            await self._book.close()
-            await self._asker.close()
-        if (halt := self._halt or self._book.error) is not None:
-            raise halt
-
-    async def _ask_all(self) -> None:
-        while not self.resting and self._halt is None and self._book.error is None:
-            now = time.monotonic()
-            one = self._next(now)
-            if one is not None:
-                self._flying.add(asyncio.create_task(self._flight(one)))
-            elif self._flying or self._again or not all(work.fed for work in self._works()):
-                await self.nap(self._pause(now))
-            else:
-                self._conclude()
-                return
+            self._book.close()
+            await writer
+            await asker.close()
+        if self._halt is not None:
+            raise self._halt
 
     async def _let_land(self) -> None:
         """Give what is in flight its time, then drop it: it will be asked again."""
         until = time.monotonic() + LANDING
         while self._flying and (left := min(until, self._ends_at) - time.monotonic()) > 0:
             await self.nap(left)
-        if dropped := list(self._flying):
-            for flight in dropped:
-                flight.cancel()
-            await asyncio.wait(dropped)
+        for flight in list(self._flying):
+            flight.cancel()
+        if self._flying:
+            await asyncio.wait(self._flying)
+
+    def _landed(self, flight: asyncio.Task[None]) -> None:
+        self._flying.discard(flight)
+        if not flight.cancelled() and (error := flight.exception()) is not None:
+            self._halt = self._halt or (
+                error if isinstance(error, Exception) else RunnerError(f"asking stopped: {error!r}", code="70")
+            )
+        self._changed.set()
 
     # What is next
 
     def _next(self, now: float) -> Try | None:
         """The next question to ask now, if any may be asked."""
-        if not self._has_room or now < self._pace.not_before:
+        if len(self._flying) >= self._pace.limit or now < self._pace.not_before:
             return None
         if self._again and self._again[0].due <= now:
             return heapq.heappop(self._again)
+        works = self._works()
         if now - self._last_look > LOOK:
             self._last_look = now
-            self._drop_cancelled(self._works())
-        while (work := self._unfed()) is not None:
+            self._drop_cancelled(works)
+        for work in works:
+            if work.fed:
+                continue
             question = next(work.feed, None)
             if question is not None:
                 work.in_flight += 1
@@ -173,18 +220,6 @@ class Run:
                 return Try(now, self._number, work, question)
             work.fed = True
         return None
-
-    @property
-    def _has_room(self) -> bool:
-        flying = len(self._flying)
-        return flying + self._book.unwritten < self._pace.limit and flying + self._book.unflushed < int(
-            self._manner.concurrency * (1 + SPARE)
-        )
-
-    def _unfed(self) -> Work | None:
-        if self._source is None or self._source.fed:
-            self._source = next((work for work in self._works() if not work.fed), None)
-        return self._source
 
     def _drop_cancelled(self, works: Sequence[Work]) -> None:
         for work in works:
@@ -205,32 +240,18 @@ class Run:
 
     def _pause(self, now: float) -> float:
         """How long nothing can be asked, as far as can be told; whatever lands ends the pause."""
-        if not self._has_room:
+        if len(self._flying) >= self._pace.limit:
             return LOOK
         due = min([one.due for one in self._again[:1]], default=now + LOOK)
         return min(LOOK, max(due, self._pace.not_before) - now)
 
     # One asking
 
-    async def _flight(self, one: Try) -> None:
-        """One question, from its asking until its place in flight is free, or its answer waits to be written."""
-        try:
-            await self._fly(one)
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:  # a panic inside a library is no Exception
-            self._halt = self._halt or (
-                error if isinstance(error, Exception) else RunnerError(f"asking stopped: {error!r}", code="70")
-            )
-        finally:
-            self._flying.discard(cast("asyncio.Task[None]", asyncio.current_task()))
-            self._changed.set()
-
-    async def _fly(self, one: Try) -> None:
+    async def _fly(self, asker: Asker, target: Target, url: Callable[[Target, str], str], one: Try) -> None:
         reply: Reply | None = None
         one.since = min(one.since, time.monotonic())
         try:
-            reply, body = await self._ask(one.question)
+            reply, body = await self._ask(asker, target, url, one.question)
             verdict: Verdict = judge(reply, body)
         except Refused:
             raise
@@ -243,17 +264,20 @@ class Run:
         if isinstance(verdict, Settled) and reply is not None and casts_doubt(reply):
             self._doubt(one, reply, verdict)
             return
-        self._act(one, verdict)
+        await self._act(one, verdict)
 
-    async def _ask(self, question: Question) -> tuple[Reply, Any]:
+    async def _ask(
+        self, asker: Asker, target: Target, url: Callable[[Target, str], str], question: Question
+    ) -> tuple[Reply, Any]:
         body = question.body
         stream = Stream() if self._manner.stream and not question.path.endswith(EMBEDDINGS_PATH) else None
         if stream is not None:
             body = b'%b,"stream":true,"stream_options":{"include_usage":true}}' % body[:-1]
-        reply = await self._asker.ask(
-            self._url(question.path),
-            self._headers,
+        reply = await asker.ask(
+            url(target, question.path),
+            target.headers,
             body,
+            silence=self._manner.silence,
             whole=self._manner.timeout,
             listener=stream,
         )
@@ -278,14 +302,14 @@ class Run:
 
     # What it came to
 
-    def _act(self, one: Try, verdict: Verdict) -> None:
+    async def _act(self, one: Try, verdict: Verdict) -> None:
         if isinstance(verdict, Halt):
             self._halt = self._halt or self._scrubbed(verdict.error)
             return
         now = time.monotonic()
         if isinstance(verdict, Settled):
             self._pace.hear(now, refused=False)
-            self._keep(one, verdict)
+            await self._keep(one, verdict)
             return
         others_answered = self._answered_at > one.since - LATELY
         one.since = now
@@ -298,7 +322,7 @@ class Run:
             else:
                 one.asked += 1
         if one.asked >= one.work.job.attempts:
-            self._give_up(one, verdict)
+            await self._give_up(one, verdict)
             return
         one.due = now + self._back_off(one, verdict)
         heapq.heappush(self._again, one)
@@ -308,14 +332,14 @@ class Run:
         own = min(LONGEST_BACK_OFF, BACK_OFF * 2.0 ** max(0, one.asked + min(one.turned_away, 4) - 1)) * jitter
         return own if verdict.pause is None else min(verdict.pause, LONGEST_WISH) + 0.1 * own
 
-    def _give_up(self, one: Try, verdict: Again) -> None:
+    async def _give_up(self, one: Try, verdict: Again) -> None:
         """Tried as often as it may be.  That is believed once another question was answered, or none is left.
 
         An endpoint that answers nobody is not well: it is not asked on, and none of its failures is laid to a row.
         """
         line = self._failure_line(one, verdict)
         if verdict.unusable:  # it was answered, and perhaps paid
-            self._record(one, line, ok=False)
+            await self._record(one, line, ok=False)
         else:
             self._set_aside(Doubt(one, line, verdict.reason))
 
@@ -338,16 +362,15 @@ class Run:
             return None
         return next((doubt.error for doubt in self._doubtful if doubt.error is not None), None)
 
-    def _conclude(self) -> None:
+    async def _conclude(self) -> None:
         """Nothing is left to ask."""
         self._halt = self._halt or self._wrong_door()
         if self._halt is None:
-            self._believe_failures()
+            await self._believe_failures()
 
-    def _believe_failures(self) -> None:
+    async def _believe_failures(self) -> None:
         doubtful, self._doubtful = self._doubtful, []
-        for doubt in doubtful:
-            self._record(doubt.one, doubt.line, ok=False)
+        await asyncio.gather(*[self._record(doubt.one, doubt.line, ok=False) for doubt in doubtful])
 
     def _failure_line(self, one: Try, verdict: Again) -> bytes:
         id, settled = one.question.id, verdict.settled
@@ -357,27 +380,24 @@ class Run:
         error = {"code": verdict.code, "message": self._scrub(verdict.reason, 1_000)}
         return error_line(id, error, attempts=one.asked, exhausted=True)
 
-    def _keep(self, one: Try, settled: Settled) -> None:
-        self._record(one, self._line(one, settled), ok=settled.failure is None)
+    async def _keep(self, one: Try, settled: Settled) -> None:
+        await self._record(one, self._line(one, settled), ok=settled.failure is None)
         self.answers += 1
         self._answered_at = time.monotonic()
         self._tempo.count(settled.usage, self._answered_at)
-        if self._doubtful:
-            self._believe_failures()
+        await self._believe_failures()
 
     def _line(self, one: Try, settled: Settled) -> bytes:
         ok, id = settled.failure is None, one.question.id
         body = settled.body if ok else without_secrets(settled.body, self._scrub)
         return answer_line(id, settled.status, body, ok=ok, attempts=one.asked + 1, exhausted=False)
 
-    def _record(self, one: Try, line: bytes, *, ok: bool) -> None:
-        self._book.enter(one.work.queue, line, partial(self._count, one.work, ok))
-
-    def _count(self, work: Work, ok: bool) -> None:
-        """One of its lines is on disk."""
-        work.answered += ok
-        work.failed += not ok
-        self._let_go(work)
+    async def _record(self, one: Try, line: bytes, *, ok: bool) -> None:
+        """Returns when the line is on disk."""
+        await self._book.enter(one.work.queue, line)
+        one.work.answered += ok
+        one.work.failed += not ok
+        self._let_go(one.work)
 
     def _scrubbed(self, error: RunnerError) -> RunnerError:
         error.message = self._scrub(error.message, 600)

@@ -15,10 +15,9 @@ from runner.edge.secrets import Scrubber
 from runner.errors import ProviderError, Refused, RunnerError
 from runner.provider import Job
 from runner.providers.chat import PATHS
-from runner.providers.online.asking import LOOK, Run
+from runner.providers.online.asking import LOOK, Manner, Run, Work
 from runner.providers.online.door import NotYet, Target
 from runner.providers.online.queue import Question, Queue, Tally
-from runner.providers.online.work import Manner, Work
 
 T = TypeVar("T")
 

@@ -12,10 +12,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-START = 64
-"""In flight at first, if so many are allowed.  Every clean window doubles it, until one was not."""
-WINDOW = 40
-"""Answers to learn from, at the least: as many as may be in flight while that doubles, and twice as many later."""
+START = 32
+"""In flight at first, if so many are allowed; a clean window doubles it."""
 SHRINK = 0.7
 TOLERATED = 0.03
 """The share of refusals that is noise."""
@@ -23,8 +21,6 @@ DOUBT = 2.0
 """So many standard deviations above what is expected are chance."""
 SAME = 0.75
 """A share of refusals that fell to no less than this part of what it was did not fall."""
-HASTE = 20
-"""Answers that are enough where most are refusals."""
 CROWD = 0.5
 """A greater share of refusals comes of asking too many at once, however slowly it falls."""
 SHUT = 0.9
@@ -64,8 +60,8 @@ class Pace:
         self._heard += 1
         self._refused += refused
         share = self._refused / self._heard
-        full = self._heard >= max(WINDOW, self.limit if self._grows_fast else 2 * self.limit)
-        if full or (self._heard >= HASTE and share > max(CROWD, self._expected())):
+        full = self._heard >= max(40, 2 * self.limit)
+        if full or (self._heard >= 10 and share > 0.5):
             self._learn(share, now)
             self._heard = self._refused = 0
 

@@ -43,10 +43,10 @@ from runner.provider import (
 from runner.providers import chat
 from runner.providers.hands import Hands, limits_of, secret_of
 from runner.providers.listing import listed_in
+from runner.providers.online.asking import Manner
 from runner.providers.online.door import Door, NotYet, Target
 from runner.providers.online.fanout import Fanout
 from runner.providers.online.queue import Queue, is_exhausted
-from runner.providers.online.work import Manner
 from runner.result import Failure, Result
 
 CONCURRENCY = 16

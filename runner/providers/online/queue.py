@@ -3,7 +3,7 @@
 ::
 
     <folder>/<task>/requests.jsonl      the shard as it was cut; there from the start of the task on
-    <folder>/<task>/answers.jsonl       one line per request that came to something, written and flushed
+    <folder>/<task>/answers.jsonl       one line per request that came to something, appended and flushed
     <folder>/<task>/cancelled           there once somebody asked for a stop
     <folder>/<task>/lock                held by the process that asks
 
@@ -95,8 +95,6 @@ class Queue:
         self._cancelled = self.folder / "cancelled"
         self._lock: int | None = None
         self._file: IO[bytes] | None = None
-        self._size = self._safe = 0
-        """Bytes of answers that were written, and flushed."""
 
     # Made, looked at, removed
 
@@ -178,18 +176,13 @@ class Queue:
         self._file = self._lock = None
 
     def open(self) -> set[bytes]:
-        """Make ready to write; returns the ids that are answered for.  A torn last line is cut off.
-
-        What a killed process wrote is made safe before it counts.
-        """
+        """Make ready to append; returns the ids that are answered for.  A torn last line is cut off."""
+        answered = {line[ID] for line in self._lines(self._answers)}
         self._answers.touch()
-        self._size = self._safe = _whole(self._answers)
-        os.truncate(self._answers, self._size)
+        os.truncate(self._answers, _whole(self._answers))
         self._file = self._answers.open("ab", buffering=0)
-        with naming(self._answers):
-            os.fsync(self._file.fileno())
         flush_folder(self.folder)
-        return {line[ID] for line in self._lines(self._answers)}
+        return answered
 
     def questions(self, answered: set[bytes]) -> Iterator[Question]:
         """What is still to be asked, in order.  The path is the same in all lines of a shard."""
@@ -201,34 +194,18 @@ class Queue:
             if line[ID] not in answered:
                 yield Question(line[ID], path, line[cut:-2])
 
-    def write(self, lines: Iterable[bytes]) -> None:
-        """Add answers: all of them, or none where the disk refuses.  :meth:`flush` makes them safe from power cuts."""
+    def append(self, lines: Iterable[bytes]) -> None:
+        """Add answers, durably: all of them, or none where the disk refuses."""
         assert self._file is not None
-        data = b"".join(lines)
+        before = os.fstat(self._file.fileno()).st_size
         try:
             with naming(self._answers):
-                _write(self._file, data)
-        except OSError:  # half a line must not become the beginning of the next
-            self._cut(self._size)
-            raise
-        self._size += len(data)
-
-    def flush(self) -> None:
-        """All that was written is safe on return.  None of it is there where the disk refuses.  From any thread."""
-        assert self._file is not None
-        size = self._size
-        try:
-            with naming(self._answers):
+                _write(self._file, b"".join(lines))
                 os.fsync(self._file.fileno())
-        except OSError:  # what the disk could not take may read as anything later
-            self._cut(self._safe)
+        except OSError:  # half a line must not become the beginning of the next
+            with suppress(OSError):
+                os.ftruncate(self._file.fileno(), before)
             raise
-        self._safe = size
-
-    def _cut(self, size: int) -> None:
-        assert self._file is not None
-        with suppress(OSError):
-            os.ftruncate(self._file.fileno(), size)
 
     @staticmethod
     def _lines(path: Path) -> Iterator[bytes]:

@@ -1,1 +1,0 @@
-"""One small script for each client.  They are run as files, some in environments of their own."""
