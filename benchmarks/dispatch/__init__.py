@@ -1,1 +1,0 @@
-"""How fast single questions are asked: runner beside what people use today, against one fast server."""
