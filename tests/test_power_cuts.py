@@ -47,26 +47,29 @@ def play(theatre: Theatre, *rounds: tuple[Run, ...]) -> Story:
 
 
 def test_at_changes_of_files(theatre: Theatre, undisturbed: Story) -> None:
-    """After every second file or folder that an apply makes, renames or flushes: the next applies pay nothing twice."""
+    """After every third file or folder that an apply makes, renames or flushes: the next applies pay nothing twice.
+
+    The campaign of `benchmarks.faults` draws from all of them.
+    """
     points = [
         point for point in sorted(set(undisturbed.trace)) if point.effect.startswith(("make ", "rename ", "flush "))
     ]
     assert len(points) > 60
-    stories = [play(theatre, run((point.effect, point.nth, "cut-after"))) for point in points[::2]]
-    assert sum(story.cuts for story in stories) > len(points) / 4  # which effect comes first is up to threads
+    stories = [play(theatre, run((point.effect, point.nth, "cut-after"))) for point in points[::3]]
+    assert sum(story.cuts for story in stories) > len(points) / 6  # which effect comes first is up to threads
 
 
 def test_after_a_run_that_was_killed_before_it_could_flush(theatre: Theatre, undisturbed: Story) -> None:
     """What it had renamed already is there, and not yet safe: the run that finds it there makes sure of it."""
     flushes = [point for point in sorted(set(undisturbed.trace)) if point.effect.startswith("flush .runner/blobs/")]
     cuts = 0
-    for killed, nth in itertools.product(flushes[:6], range(2, 6)):
+    for killed, nth in itertools.product(flushes[:4], range(2, 6)):
         cuts += play(
             theatre,
             run((killed.effect, killed.nth, "before")),
             run(("flush .runner", nth, "cut-after")),
         ).cuts
-    assert cuts > 6
+    assert cuts > 4
 
 
 def test_after_a_flush_that_failed(theatre: Theatre, undisturbed: Story) -> None:
