@@ -104,7 +104,7 @@ class Stage:
         """``text`` without what differs from run to run."""
         for pattern, word in _VOLATILE:
             text = re.sub(pattern, word, text)
-        return text.replace(str(self.project.root), "/work/project")
+        return text.replace(str(self.project.root), "/srv/project")
 
     def interrupted(self, typed: str, when: Callable[[subprocess.Popen[bytes]], bool]) -> str:
         """`runner TYPED`, and Ctrl-C as soon as ``when`` holds."""
