@@ -202,7 +202,8 @@ def _(stage: Stage) -> str:
     first = process.stdout.readline()
     process.send_signal(signal.SIGINT)
     rest = process.communicate(timeout=PATIENCE)[0]
-    said = re.sub(r"submitted .*", "submitted just now", (first + rest).decode())
+    end = rest.decode()
+    said = f"{first.decode()}…\n\n{end[end.index('Interrupted') :]}"  # how much more it showed is chance
     return stage.steady(f"$ runner status --watch\n{said.strip()}\n(exit code {process.returncode})\n")
 
 
