@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from jinja2.exceptions import SecurityError
 
+from runner.edge.rows import finite, no_constant
 from runner.providers.loose import bounded_loads
 from runner.result import Failure, Result
 from runner.sandbox import EACH, Allowance, attempt, limited_memory
@@ -33,7 +33,7 @@ def judge_for(schema: Mapping[str, Any] | None) -> Judge:
         if result.finish_reason == "length":
             return replace(result, failure=Failure("truncated", "the answer was cut off at its token limit", False))
         try:
-            parsed = bounded_loads(result.text, parse_constant=_no_constant, parse_float=_finite)
+            parsed = bounded_loads(result.text, parse_constant=no_constant, parse_float=finite)
         except ValueError as error:
             return replace(result, failure=Failure("schema_mismatch", f"the answer is not JSON: {error}", False))
         misfit = fits(parsed, len(result.text))
@@ -42,18 +42,6 @@ def judge_for(schema: Mapping[str, Any] | None) -> Judge:
         return replace(result, parsed=parsed)
 
     return judge
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON number")
-
-
-def _finite(text: str) -> float:
-    """A number that can be written again as JSON."""
-    value = float(text)
-    if math.isinf(value):
-        raise ValueError(f"{text[:40]} is too large for a number")
-    return value
 
 
 def _misfit_of(schema: Mapping[str, Any]) -> Callable[[Any], str]:

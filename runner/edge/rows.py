@@ -98,18 +98,20 @@ def _fail(
 # JSON
 
 
-def _no_constant(name: str) -> NoReturn:
+def no_constant(name: str) -> NoReturn:
+    """For `parse_constant`: NaN and the infinities, which JSON has not.  Raises ValueError."""
     raise ValueError(f"{name} is no JSON number")
 
 
-def _finite(text: str) -> float:
+def finite(text: str) -> float:
+    """For `parse_float`: a number that can be written again as JSON.  Raises ValueError."""
     value = float(text)
     if math.isinf(value):
         raise ValueError(f"{text[:40]} is too large for a number")
     return value
 
 
-_JSON = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
+_JSON = json.JSONDecoder(parse_constant=no_constant, parse_float=finite)
 
 
 def _json_lines(file: BufferedReader, path: str) -> Iterator[Row]:
