@@ -4,7 +4,7 @@
   const { element, count, place, address, load } = Report;
   const { open, texts, messages, holding, STATUSES, NONE } = Report.table;
   const { parse, find, places } = Report.search;
-  const { badge, excerpt, prompt, answer, facts, folded, reader, pager, walk, tokens } = Report.view;
+  const { badge, excerpt, prompt, answer, facts, folded, reader, pager, walk, searching, tokens } = Report.view;
   const SIZE = 50; // rows of one page
   const EXCERPT = 240;
   const at = (id) => document.getElementById(id);
@@ -301,25 +301,11 @@
 
   // ---- what a person does
 
-  let typed = 0;
-  at("q").addEventListener("input", () => {
-    clearTimeout(typed);
-    typed = setTimeout(() => go({ q: at("q").value }), 120);
-  });
+  searching(at("search"), at("q"), (q) => go({ q }));
   at("q").addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && at("q").value) {
-      event.preventDefault();
-      at("q").value = "";
-      go({ q: "" });
-    } else if (event.key === "ArrowDown") {
-      event.preventDefault();
-      at("rows").querySelector("a.open")?.focus();
-    }
-  });
-  at("search").addEventListener("submit", (event) => {
+    if (event.key !== "ArrowDown") return;
     event.preventDefault();
-    clearTimeout(typed);
-    go({ q: at("q").value });
+    at("rows").querySelector("a.open")?.focus();
   });
   for (const id of ["code", "finish"]) at(id).addEventListener("change", () => go({ [id]: at(id).value }));
   at("batch").addEventListener("change", () => go({ batch: at("batch").value, q: "", status: "", code: "", finish: "", sort: "" }));

@@ -4,7 +4,7 @@
   const { element, count, place, address, load } = Report;
   const { open, texts, messages } = Report.table;
   const { parse, find } = Report.search;
-  const { badge, excerpt, prompt, answer, facts, reader, pager, walk } = Report.view;
+  const { badge, excerpt, prompt, answer, facts, reader, pager, walk, searching } = Report.view;
   const { apart } = Report.words;
   const SIZE = 50;
   const EXCERPT = 260;
@@ -243,18 +243,7 @@
   const paging = pager(at("pages"), SIZE, (page) => go({ page: String(page + 1) }));
   walk(at("table"));
 
-  let typed = 0;
-  at("q").addEventListener("input", () => {
-    clearTimeout(typed);
-    typed = setTimeout(() => go({ q: at("q").value }), 120);
-  });
-  at("q").addEventListener("keydown", (event) => {
-    if (event.key !== "Escape" || !at("q").value) return;
-    event.preventDefault();
-    at("q").value = "";
-    go({ q: "" });
-  });
-  at("search").addEventListener("submit", (event) => event.preventDefault());
+  searching(at("search"), at("q"), (q) => go({ q }));
   at("left").addEventListener("change", () => go({ left: at("left").value, right: "" }));
   at("right").addEventListener("change", () => go({ right: at("right").value }));
 

@@ -179,5 +179,28 @@ Report.view = (() => {
     });
   }
 
-  return { badge, marked, excerpt, full, folded, section, prompt, answer, facts, reader, pager, walk, tokens };
+  // A field of a form that looks for what is typed: a moment after the last key, at once on Enter; Escape empties it.
+  function searching(form, field, look) {
+    let typed = 0;
+    const now = () => {
+      clearTimeout(typed);
+      look(field.value);
+    };
+    field.addEventListener("input", () => {
+      clearTimeout(typed);
+      typed = setTimeout(now, 120);
+    });
+    field.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape" || !field.value) return;
+      event.preventDefault();
+      field.value = "";
+      now();
+    });
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      now();
+    });
+  }
+
+  return { badge, marked, excerpt, full, folded, section, prompt, answer, facts, reader, pager, walk, searching, tokens };
 })();
